@@ -1,0 +1,3 @@
+//! The languages that compile to the algebra.
+
+pub mod monasca;

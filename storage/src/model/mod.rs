@@ -1,0 +1,14 @@
+//! The nouns every layer shares: tenants, series, samples, time. Nothing here knows how they are
+//! stored, who sent them, or in which language they are asked for.
+
+mod dimensions;
+mod ids;
+mod sample;
+mod selector;
+mod timestamp;
+
+pub use dimensions::{Dimensions, SeriesKey};
+pub use ids::{MetricNo, Sequence, SeriesId, TenantId};
+pub use sample::{Sample, ValueMeta};
+pub use selector::{DimensionMatcher, Selector, ValueMatcher};
+pub use timestamp::{TimeRange, Timestamp};

@@ -1,0 +1,112 @@
+//! Small records of the layers above: definitions, alarms, history, outbox, settings.
+//!
+//! A record is bytes under (tenant, kind, id). Its meaning belongs to the layer that writes it; by
+//! convention the first byte is the version of its encoding. A [`RecordBatch`] is atomic and durable
+//! when [`Records::commit`] returns.
+
+use crate::error::Error;
+use crate::model::TenantId;
+
+/// What a record is. The numbers stand in keys and are never reused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum RecordKind {
+    /// An alarm definition.
+    Definition = 1,
+    /// An alarm or a candidate with its evaluation state.
+    Alarm = 2,
+    /// A series attached to an alarm.
+    AlarmSeries = 3,
+    /// A change of an alarm's state.
+    Transition = 4,
+    /// A notification method.
+    NotificationMethod = 5,
+    /// A notification that is still to be delivered.
+    Outbox = 6,
+    /// What became of a notification.
+    Delivery = 7,
+    /// Where a consumer of the feed goes on after a restart.
+    Checkpoint = 8,
+    /// A sample that lies too far ahead of the clock to be judged yet.
+    HeldBack = 9,
+    /// A setting changed at run time.
+    Setting = 10,
+    /// An event.
+    Event = 11,
+}
+
+/// Changes that become durable together or not at all.
+#[derive(Default)]
+pub struct RecordBatch {
+    pub(crate) changes: Vec<(TenantId, RecordKind, Vec<u8>, Option<Vec<u8>>)>,
+}
+
+impl RecordBatch {
+    /// No changes yet.
+    #[must_use]
+    pub fn new() -> Self {
+        RecordBatch::default()
+    }
+
+    /// Whether there is nothing to commit.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Stores a record, replacing an older one with the same id.
+    pub fn put(&mut self, tenant: TenantId, kind: RecordKind, id: &[u8], value: Vec<u8>) {
+        self.changes.push((tenant, kind, id.to_vec(), Some(value)));
+    }
+
+    /// Removes a record, if there is one.
+    pub fn delete(&mut self, tenant: TenantId, kind: RecordKind, id: &[u8]) {
+        self.changes.push((tenant, kind, id.to_vec(), None));
+    }
+}
+
+/// Access to the records of a store. Cheap to clone; usable from every thread.
+#[derive(Clone)]
+pub struct Records {}
+
+impl Records {
+    /// The record with this id.
+    ///
+    /// # Errors
+    /// `Stopped` if RocksDB cannot read.
+    pub fn get(
+        &self,
+        tenant: TenantId,
+        kind: RecordKind,
+        id: &[u8],
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let _ = (tenant, kind, id);
+        unimplemented!()
+    }
+
+    /// Up to `limit` records whose id starts with `prefix` and is greater than `after`, as
+    /// (id, value), in byte order of the ids.
+    ///
+    /// # Errors
+    /// `Stopped` if RocksDB cannot read.
+    pub fn scan(
+        &self,
+        tenant: TenantId,
+        kind: RecordKind,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+        let _ = (tenant, kind, prefix, after, limit);
+        unimplemented!()
+    }
+
+    /// Applies all changes of `batch` atomically; they are synced to disk when this returns.
+    ///
+    /// # Errors
+    /// `Stopped` if the store can no longer write; nothing of the batch is stored then.
+    pub fn commit(&self, batch: RecordBatch) -> Result<(), Error> {
+        let _ = batch;
+        unimplemented!()
+    }
+}

@@ -1,0 +1,2 @@
+//! The moneta binary.
+fn main() {}
