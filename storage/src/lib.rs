@@ -4,6 +4,7 @@
 //! or alarms. See `FORMAT.md` beside this crate for every byte it writes.
 
 pub mod clock;
+pub mod codec;
 mod error;
 pub mod feed;
 pub mod model;

@@ -1,0 +1,111 @@
+//! Columns as `pco` chunks: values in quantile bins, the bins entropy-coded.
+//!
+//! A column is one chunk of one page of `pco`'s wrapped format, without its two-byte file header:
+//! the version is fixed here, and the number of values is known to whoever reads the block.
+//!
+//! `pco` reads hostile bytes without harm but allocates what a chunk's first bytes ask for, up to
+//! some 256 MB. [`affordable`] looks at those bits first.
+
+use pco::ChunkConfig;
+use pco::data_types::Number;
+use pco::wrapped::{FileCompressor, FileDecompressor};
+
+use super::input::Malformed;
+
+/// The file header this format leaves out.
+const FORMAT: [u8; 2] = [4, 1];
+
+/// `pco`'s window of earlier values that may be repeated: its encoder never asks for more.
+const WINDOW_LOG_MAX: u64 = 15;
+
+/// How long the parts of a chunk are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ChunkLen {
+    /// What a chunk of any number of like values costs.
+    meta: usize,
+    /// What grows with the values.
+    page: usize,
+}
+
+impl ChunkLen {
+    /// Bytes of a chunk of `count` values like the `sampled` ones of this one.
+    pub(super) fn scaled(self, sampled: usize, count: usize) -> usize {
+        self.meta + self.page * count / sampled.max(1)
+    }
+}
+
+/// Appends the chunk, or nothing when `pco` refuses the column.
+pub(super) fn compress<T: Number>(column: &[T], out: &mut Vec<u8>) -> Option<ChunkLen> {
+    let start = out.len();
+    let lens = try_compress(column, out);
+    if lens.is_none() {
+        out.truncate(start);
+    }
+    lens
+}
+
+fn try_compress<T: Number>(column: &[T], out: &mut Vec<u8>) -> Option<ChunkLen> {
+    let start = out.len();
+    let file = FileCompressor::default();
+    let mut chunk = file.chunk_compressor(column, &ChunkConfig::default()).ok()?;
+    chunk.write_meta(&mut *out).ok()?;
+    let meta = out.len() - start;
+    chunk.write_page(0, &mut *out).ok()?;
+    Some(ChunkLen { meta, page: out.len() - start - meta })
+}
+
+/// Appends the `count` values of a chunk.
+pub(super) fn decompress<T: Number>(
+    bytes: &[u8],
+    count: usize,
+    out: &mut Vec<T>,
+) -> Result<(), Malformed> {
+    if !affordable(bytes) {
+        return Err(Malformed);
+    }
+    let (file, _) = FileDecompressor::new(FORMAT.as_slice()).map_err(|_| Malformed)?;
+    let (mut chunk, bytes) = file.chunk_decompressor::<T, _>(bytes).map_err(|_| Malformed)?;
+    let mut page = chunk.page_decompressor(bytes, count).map_err(|_| Malformed)?;
+    let start = out.len();
+    out.resize(start + count, T::default());
+    let progress = page.read(out.get_mut(start..).ok_or(Malformed)?).map_err(|_| Malformed)?;
+    if progress.finished && page.into_src().is_empty() { Ok(()) } else { Err(Malformed) }
+}
+
+/// Whether a chunk asks for no more memory than our own chunks do: no dictionary, which we never
+/// write, and a small window.
+fn affordable(bytes: &[u8]) -> bool {
+    let mode = bits(bytes, 0, 4);
+    let delta = match mode {
+        0 => 4,
+        1 | 2 => 4 + 64,
+        3 => 4 + 8,
+        _ => return false,
+    };
+    match bits(bytes, delta, 4) {
+        0 | 1 => true,
+        2 => bits(bytes, delta + 4, 5) < WINDOW_LOG_MAX,
+        _ => false,
+    }
+}
+
+/// `count` bits at bit `from`, lowest first; zero past the end, where `pco` itself objects.
+fn bits(bytes: &[u8], from: usize, count: usize) -> u64 {
+    (0..count).fold(0, |value, place| {
+        let bit = from + place;
+        let byte = bytes.get(bit / 8).copied().unwrap_or(0);
+        value | u64::from(byte >> (bit % 8) & 1) << place
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A new `pco` that writes another format must not change ours unnoticed.
+    #[test]
+    fn pco_writes_the_format_this_file_names() {
+        let header = FileCompressor::default().write_header(Vec::new()).unwrap();
+        assert_eq!(header, FORMAT);
+    }
+}
