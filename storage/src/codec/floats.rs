@@ -18,13 +18,16 @@ pub(super) fn encode(column: &[f64], effort: Effort, out: &mut Vec<u8>) {
     let Some(first) = column.first().map(|value| value.to_bits()) else {
         return out.push(Codec::Raw.byte());
     };
-    if column.iter().all(|value| value.to_bits() == first) {
+    if column.len() > 1 && column.iter().all(|value| value.to_bits() == first) {
         out.push(Codec::Constant.byte());
         // Short decimals and integers end in zeros, which a varint leaves out at the other end.
         return varint::put(first.swap_bytes(), out);
     }
-    let mut best = Decimals::of(column).map(|decimals| decimals.encode(effort));
-    let mut limit = best.as_ref().map_or(raw_len(column.len()), Vec::len);
+    let raw = raw_len(column.len());
+    let mut best = Decimals::of(column)
+        .map(|decimals| decimals.encode(effort))
+        .filter(|encoding| encoding.len() < raw);
+    let mut limit = best.as_ref().map_or(raw, Vec::len);
     if effort == Effort::Fast && limit < column.len() * DECIMAL_ENOUGH {
         return out.extend_from_slice(&best.unwrap_or_default());
     }
@@ -38,7 +41,7 @@ pub(super) fn encode(column: &[f64], effort: Effort, out: &mut Vec<u8>) {
     } else if xor_wins {
         return xor::encode(column, out);
     }
-    match best.filter(|encoding| encoding.len() < raw_len(column.len())) {
+    match best {
         Some(encoding) => out.extend_from_slice(&encoding),
         None => put_raw(column, out),
     }
@@ -49,7 +52,6 @@ fn encode_pco(column: &[f64], limit: usize) -> Option<Vec<u8>> {
     pays(column, limit).then_some(())?;
     let mut encoding = vec![Codec::Pco.byte()];
     entropy::compress(column, &mut encoding)?;
-    // `pco` promises bits, NaN payloads included; a promise is cheaper to check than to trust.
     wins(encoding.len(), limit).then_some(encoding)
 }
 

@@ -52,15 +52,8 @@ pub(super) fn encode_nested<W: Word>(
         return out.push(Codec::Raw.byte());
     };
     let survey = Survey::of(column);
-    if survey.runs == 1 {
-        out.push(Codec::Constant.byte());
-        return varint::put_signed(first, out);
-    }
-    if survey.steps == 1 {
-        let second = column.get(1).map_or(first, |value| value.signed());
-        out.push(Codec::Regular.byte());
-        varint::put_signed(first, out);
-        return varint::put_signed(second.wrapping_sub(first), out);
+    if survey.steps <= 1 {
+        return put_line(column, first, out);
     }
     let framed = survey.offsets_len.min(survey.deltas_len).min(raw_len(column.len()));
     match smaller(column, effort, nesting, &survey, framed) {
@@ -138,7 +131,25 @@ fn sample<T: Copy>(column: &[T]) -> Vec<T> {
         .collect()
 }
 
-/// Bytes of a raw column.
+/// Appends a column that is constant or regular: raw when it is so short that two varints are more.
+fn put_line<W: Word>(column: &[W], first: i64, out: &mut Vec<u8>) {
+    let start = out.len();
+    let second = column.get(1).map_or(first, |value| value.signed());
+    if first == second {
+        out.push(Codec::Constant.byte());
+        varint::put_signed(first, out);
+    } else {
+        out.push(Codec::Regular.byte());
+        varint::put_signed(first, out);
+        varint::put_signed(second.wrapping_sub(first), out);
+    }
+    if out.len() - start > raw_len(column.len()) {
+        out.truncate(start);
+        put_raw(column, out);
+    }
+}
+
+/// Bytes of a raw column, which no encoding exceeds.
 pub(super) fn raw_len(count: usize) -> usize {
     1 + 8 * count
 }
