@@ -78,6 +78,11 @@ impl Decimals {
         Some(Self { exponent, integers, exceptions })
     }
 
+    /// Whether no value is kept aside.
+    pub(super) fn is_exact(&self) -> bool {
+        self.exceptions.is_empty()
+    }
+
     /// The encoding of the column.
     pub(super) fn encode(&self, effort: Effort) -> Vec<u8> {
         let mut out = vec![Codec::Decimal.byte(), self.exponent];

@@ -18,6 +18,9 @@ const FORMAT: [u8; 2] = [4, 1];
 /// `pco`'s window of earlier values that may be repeated: its encoder never asks for more.
 const WINDOW_LOG_MAX: u64 = 15;
 
+/// `pco`'s level. On cloud metrics, 8 is 0.1 % smaller and takes a third longer; 6 is 0.8 % larger.
+const LEVEL: usize = 7;
+
 /// How long the parts of a chunk are.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ChunkLen {
@@ -47,7 +50,8 @@ pub(super) fn compress<T: Number>(column: &[T], out: &mut Vec<u8>) -> Option<Chu
 fn try_compress<T: Number>(column: &[T], out: &mut Vec<u8>) -> Option<ChunkLen> {
     let start = out.len();
     let file = FileCompressor::default();
-    let mut chunk = file.chunk_compressor(column, &ChunkConfig::default()).ok()?;
+    let config = ChunkConfig::default().with_compression_level(LEVEL);
+    let mut chunk = file.chunk_compressor(column, &config).ok()?;
     chunk.write_meta(&mut *out).ok()?;
     let meta = out.len() - start;
     chunk.write_page(0, &mut *out).ok()?;

@@ -24,11 +24,13 @@ pub(super) fn encode(column: &[f64], effort: Effort, out: &mut Vec<u8>) {
         return varint::put(first.swap_bytes(), out);
     }
     let raw = raw_len(column.len());
-    let mut best = Decimals::of(column)
-        .map(|decimals| decimals.encode(effort))
-        .filter(|encoding| encoding.len() < raw);
+    let decimals = Decimals::of(column);
+    let exact = decimals.as_ref().is_some_and(Decimals::is_exact);
+    let mut best =
+        decimals.map(|decimals| decimals.encode(effort)).filter(|encoding| encoding.len() < raw);
     let mut limit = best.as_ref().map_or(raw, Vec::len);
-    if effort == Effort::Fast && limit < column.len() * DECIMAL_ENOUGH {
+    // Were all values short decimals, `pco` would find the same integers again.
+    if (effort == Effort::Fast || exact) && limit < column.len() * DECIMAL_ENOUGH {
         return out.extend_from_slice(&best.unwrap_or_default());
     }
     let xor_len = xor::encoded_len(column);

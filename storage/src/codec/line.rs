@@ -37,11 +37,12 @@ impl Line {
         [typical, average].into_iter().flatten().map(move |step| Line { first, step })
     }
 
-    /// Whether the distances of these values take fewer bytes than their differences.
+    /// Whether the distances of these values take clearly fewer bytes than their differences. Those
+    /// of a counter do not: its bases alone get shorter, and `pco` needs no line for that.
     pub(super) fn is_promising<W: Word>(self, values: &[W]) -> bool {
         let survey = Survey::of(&self.residuals(values));
         let residuals = survey.offsets_len.min(survey.deltas_len);
-        residuals < Survey::of(values).deltas_len
+        residuals + residuals / 16 < Survey::of(values).deltas_len
     }
 
     /// The column's encoding along this line.
