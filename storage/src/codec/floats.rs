@@ -13,6 +13,10 @@ use super::xor;
 /// Decimals this small are taken without trying the others: bytes a value.
 const DECIMAL_ENOUGH: usize = 4;
 
+/// Shorter columns are not worth the microseconds that `pco` takes to set up. Fractions gain half
+/// their bytes by it, and so are tried earlier than integers.
+const PCO_COUNT_MIN: usize = 64;
+
 /// Appends an encoding of `column`.
 pub(super) fn encode(column: &[f64], effort: Effort, out: &mut Vec<u8>) {
     let Some(first) = column.first().map(|value| value.to_bits()) else {
@@ -51,7 +55,7 @@ pub(super) fn encode(column: &[f64], effort: Effort, out: &mut Vec<u8>) {
 
 /// The column as a `pco` chunk, if that is well below `limit` bytes.
 fn encode_pco(column: &[f64], limit: usize) -> Option<Vec<u8>> {
-    pays(column, limit).then_some(())?;
+    (column.len() >= PCO_COUNT_MIN && pays(column, limit)).then_some(())?;
     let mut encoding = vec![Codec::Pco.byte()];
     entropy::compress(column, &mut encoding)?;
     wins(encoding.len(), limit).then_some(encoding)

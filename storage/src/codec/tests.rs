@@ -218,7 +218,7 @@ fn typical_columns_get_the_codec_meant_for_them() {
     check_codec(&Floats(cents), Fast, "decimal offsets", 12.2);
     let counter = (0..)
         .zip(noise(count))
-        .map(|(place, bits)| 1e9 + f64::from(place * 1000) + f64::from((bits % 256) as u8));
+        .map(|(place, bits)| 1e9 + f64::from(place * 1000) + f64::from((bits % 250) as u8));
     let counter: Vec<f64> = counter.collect();
     check_codec(&Floats(counter.clone()), Fast, "decimal deltas", 9.2);
     check_codec(&Floats(counter), Best, "decimal linear", 8.2);
