@@ -86,6 +86,18 @@ fn gauge() -> Vec<f64> {
     (0..COUNT).map(step).collect()
 }
 
+/// A gauge with three decimals that was summed up: a few units in the last place off.
+fn sums() -> Vec<f64> {
+    let mut random = Random(8);
+    let mut value = 0.0;
+    let step = |_| {
+        value = (value + f64::from(random.below(2001)) / 1000.0) % 100.0;
+        value
+    };
+    let sums: Vec<f64> = (0..COUNT).map(step).collect();
+    sums.iter().map(|sum| (sum * 1000.0).round() * 0.001).collect()
+}
+
 /// A counter of bytes.
 fn counter() -> Vec<f64> {
     let mut random = Random(6);
@@ -154,6 +166,7 @@ fn columns(criterion: &mut Criterion) {
         ("processor", processor()),
         ("percentages", percentages()),
         ("gauge", gauge()),
+        ("sums", sums()),
         ("counter", counter()),
         ("noise", noise()),
     ];

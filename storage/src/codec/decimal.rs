@@ -2,8 +2,11 @@
 //!
 //! Dividing an integer below 2⁵¹ by a power of ten up to 10¹⁴ gives the double nearest to the
 //! decimal, which is the double that a parser gave. So the integers and one exponent per column
-//! say it all, and integers compress many times better. Values for which the division does not
-//! give back every bit (averages, NaN, infinities, -0.0) are kept aside as they are.
+//! say it all, and integers compress many times better.
+//!
+//! Sums of decimals are off in the last places: 51.846000000000004 is 51846, exponent 3, and one
+//! unit in the last place more. Such units are a second column, of very small integers. Values that
+//! are not even near a decimal (fractions, NaN, infinities, -0.0) are kept aside as they are.
 
 use super::Effort;
 use super::input::{Input, Malformed};
@@ -18,6 +21,10 @@ const POWERS: [f64; 15] =
 /// Adding and taking away 1.5 × 2⁵² rounds a double below 2⁵¹ to an integer.
 const ROUNDING: f64 = 6_755_399_441_055_744.0;
 const INTEGER_LIMIT: f64 = 2_251_799_813_685_248.0;
+
+/// Units in the last place that a value may be off. Sums of a few decimals stay below; more would
+/// find a decimal of fourteen digits near any fraction.
+const ULPS_MAX: u64 = 8;
 
 /// Values looked at to find the exponent.
 const SAMPLE: usize = 64;
@@ -40,32 +47,37 @@ struct Exception {
 pub(super) struct Decimals {
     exponent: u8,
     integers: Vec<i64>,
+    /// One per value, or none when all are zero.
+    ulps: Vec<i64>,
     exceptions: Vec<Exception>,
 }
 
-/// The integer that, divided by `power`, gives every bit of `value`.
-fn integer(value: f64, power: f64) -> Option<i64> {
+/// The integer that, divided by `power`, gives `value` less some units in the last place.
+fn nearest(value: f64, power: f64) -> Option<(i64, i64)> {
     let scaled = value * power;
     // False for NaN.
     let small = scaled.abs() < INTEGER_LIMIT;
     let shifted = scaled + ROUNDING;
-    let same = ((shifted - ROUNDING) / power).to_bits() == value.to_bits();
+    let decimal = (shifted - ROUNDING) / power;
+    let ulps = value.to_bits().wrapping_sub(decimal.to_bits()).cast_signed();
     // The integer stands in the low bits of the sum.
     let integer = shifted.to_bits().wrapping_sub(ROUNDING.to_bits()).cast_signed();
-    (small && same).then_some(integer)
+    (small && ulps.unsigned_abs() <= ULPS_MAX).then_some((integer, ulps))
 }
 
 impl Decimals {
-    /// The column as integers, if nearly all of it are short decimals.
+    /// The column as integers, if nearly all of it are short decimals or near one.
     pub(super) fn of(column: &[f64]) -> Option<Self> {
         let (exponent, power) = likely_exponent(column)?;
         let exceptions_max = column.len() / EXCEPTION_SHARE;
         let mut exceptions = Vec::new();
         let mut integers = Vec::with_capacity(column.len());
+        let mut ulps = Vec::new();
         let mut last = 0;
         for (place, &value) in column.iter().enumerate() {
-            if let Some(integer) = integer(value, power) {
-                last = integer;
+            let mut off = 0;
+            if let Some(near) = nearest(value, power) {
+                (last, off) = near;
             } else {
                 if exceptions.len() == exceptions_max {
                     return None;
@@ -74,8 +86,12 @@ impl Decimals {
             }
             // The place of an exception repeats the value before, which costs least.
             integers.push(last);
+            if off != 0 || !ulps.is_empty() {
+                ulps.resize(place, 0);
+                ulps.push(off);
+            }
         }
-        Some(Self { exponent, integers, exceptions })
+        Some(Self { exponent, integers, ulps, exceptions })
     }
 
     /// Whether no value is kept aside.
@@ -85,7 +101,8 @@ impl Decimals {
 
     /// The encoding of the column.
     pub(super) fn encode(&self, effort: Effort) -> Vec<u8> {
-        let mut out = vec![Codec::Decimal.byte(), self.exponent];
+        let codec = if self.ulps.is_empty() { Codec::Decimal } else { Codec::NearDecimal };
+        let mut out = vec![codec.byte(), self.exponent];
         varint::put(self.exceptions.len() as u64, &mut out);
         let mut next = 0;
         for exception in &self.exceptions {
@@ -93,7 +110,15 @@ impl Decimals {
             out.extend_from_slice(&exception.bits.to_le_bytes());
             next = exception.place + 1;
         }
-        integers::encode(&self.integers, effort, &mut out);
+        if self.ulps.is_empty() {
+            integers::encode(&self.integers, effort, &mut out);
+        } else {
+            let mut encoding = Vec::new();
+            integers::encode(&self.integers, effort, &mut encoding);
+            varint::put(encoding.len() as u64, &mut out);
+            out.extend_from_slice(&encoding);
+            integers::encode(&self.ulps, effort, &mut out);
+        }
         out
     }
 }
@@ -105,7 +130,7 @@ fn likely_exponent(column: &[f64]) -> Option<(u8, f64)> {
     let mut sampled = 0;
     for value in column.iter().step_by(stride).take(SAMPLE) {
         sampled += 1;
-        if let Some(exponent) = POWERS.iter().position(|&power| integer(*value, power).is_some())
+        if let Some(exponent) = POWERS.iter().position(|&power| nearest(*value, power).is_some())
             && let Some(hits) = hits.get_mut(exponent)
         {
             *hits += 1;
@@ -134,13 +159,40 @@ pub(super) fn decode(
     count: usize,
     out: &mut Vec<f64>,
 ) -> Result<(), Malformed> {
-    let power = *POWERS.get(usize::from(input.byte()?)).ok_or(Malformed)?;
+    let power = take_power(input)?;
     let exceptions = take_exceptions(input, count)?;
     let mut integers = Vec::<i64>::new();
     integers::decode(Input::new(input.rest()), count, &mut integers)?;
     let start = out.len();
     out.extend(integers.iter().map(|&integer| double(integer) / power));
-    let column = out.get_mut(start..).unwrap_or_default();
+    put_back(&exceptions, out.get_mut(start..).unwrap_or_default())
+}
+
+/// Takes near decimals and appends the column.
+pub(super) fn decode_near(
+    input: &mut Input<'_>,
+    count: usize,
+    out: &mut Vec<f64>,
+) -> Result<(), Malformed> {
+    let power = take_power(input)?;
+    let exceptions = take_exceptions(input, count)?;
+    let len = input.count(integers::raw_len(count))?;
+    let (mut integers, mut ulps) = (Vec::<i64>::new(), Vec::<i64>::new());
+    integers::decode(Input::new(input.bytes(len)?), count, &mut integers)?;
+    integers::decode(Input::new(input.rest()), count, &mut ulps)?;
+    let start = out.len();
+    out.extend(integers.iter().zip(&ulps).map(|(&integer, &ulps)| {
+        let bits = (double(integer) / power).to_bits();
+        f64::from_bits(bits.wrapping_add(ulps.cast_unsigned()))
+    }));
+    put_back(&exceptions, out.get_mut(start..).unwrap_or_default())
+}
+
+fn take_power(input: &mut Input<'_>) -> Result<f64, Malformed> {
+    POWERS.get(usize::from(input.byte()?)).copied().ok_or(Malformed)
+}
+
+fn put_back(exceptions: &[Exception], column: &mut [f64]) -> Result<(), Malformed> {
     for exception in exceptions {
         let value = column.get_mut(exception.place).ok_or(Malformed)?;
         *value = f64::from_bits(exception.bits);

@@ -87,6 +87,7 @@ pub(super) fn decode(
             out.extend(std::iter::repeat_n(value, count));
         }
         Codec::Decimal => decimal::decode(&mut input, count, out)?,
+        Codec::NearDecimal => decimal::decode_near(&mut input, count, out)?,
         Codec::Xor => xor::decode(&mut input, count, out)?,
         Codec::Pco => entropy::decompress(input.rest(), count, out)?,
         Codec::Regular

@@ -229,9 +229,12 @@ pub(super) fn decode_nested<W: Word>(
             stretches::decode_steps(&mut input, count, out)?;
         }
         Codec::Pco => entropy::decompress(input.rest(), count, out)?,
-        Codec::Linear | Codec::Runs | Codec::Steps | Codec::Decimal | Codec::Xor => {
-            return Err(Malformed);
-        }
+        Codec::Linear
+        | Codec::Runs
+        | Codec::Steps
+        | Codec::Decimal
+        | Codec::Xor
+        | Codec::NearDecimal => return Err(Malformed),
     }
     input.finish()
 }

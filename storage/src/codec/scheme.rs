@@ -28,12 +28,14 @@ pub(super) enum Codec {
     Decimal = 9,
     /// Floats whose bits differ in a few places only, in frames.
     Xor = 10,
+    /// Floats that are nearly short decimals, as columns of integers and of last places.
+    NearDecimal = 11,
 }
 
 impl Codec {
     /// Every codec, for the test that compares them with the specification.
     #[cfg(test)]
-    pub(super) const ALL: [Codec; 11] = [
+    pub(super) const ALL: [Codec; 12] = [
         Codec::Raw,
         Codec::Constant,
         Codec::Regular,
@@ -45,6 +47,7 @@ impl Codec {
         Codec::Pco,
         Codec::Decimal,
         Codec::Xor,
+        Codec::NearDecimal,
     ];
 
     /// The byte this codec is stored as.
@@ -66,6 +69,7 @@ impl Codec {
             Codec::Pco => "pco",
             Codec::Decimal => "decimal",
             Codec::Xor => "xor",
+            Codec::NearDecimal => "near decimal",
         }
     }
 
@@ -81,7 +85,7 @@ impl Codec {
             Codec::Runs => "decimal runs",
             Codec::Steps => "decimal steps",
             Codec::Pco => "decimal pco",
-            Codec::Decimal | Codec::Xor => "decimal",
+            Codec::Decimal | Codec::Xor | Codec::NearDecimal => "decimal",
         }
     }
 
@@ -99,6 +103,7 @@ impl Codec {
             8 => Ok(Codec::Pco),
             9 => Ok(Codec::Decimal),
             10 => Ok(Codec::Xor),
+            11 => Ok(Codec::NearDecimal),
             _ => Err(Malformed),
         }
     }

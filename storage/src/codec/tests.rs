@@ -225,8 +225,13 @@ fn typical_columns_get_the_codec_meant_for_them() {
 
     let fractions = noise(count).map(|bits| f64::from_bits(bits >> 12 | 0x3FF << 52));
     check_codec(&Floats(fractions.collect()), Fast, "xor", 53.0);
-    let eighths = noise(count).map(|bits| 1e15 + f64::from((bits % 8) as u8) / 8.0);
-    check_codec(&Floats(eighths.collect()), Fast, "xor", 4.0);
+    let binary = noise(count).map(|bits| 1.0 + f64::from((bits % 65_535) as u16) / 1_048_576.0);
+    check_codec(&Floats(binary.collect()), Fast, "xor", 16.7);
+    // Multiplied rather than divided: every few values one unit in the last place off.
+    let products = noise(count).map(|bits| f64::from((bits % 1000) as u16) * 0.001);
+    let products: Vec<f64> = products.collect();
+    check_codec(&Floats(products.clone()), Fast, "near decimal", 12.4);
+    check_codec(&Floats(products), Best, "near decimal", 11.2);
     let random = noise(count).map(f64::from_bits);
     check_codec(&Floats(random.collect()), Fast, "raw", 64.1);
 }
@@ -295,7 +300,7 @@ fn the_specification_lists_the_codecs() {
     for codec in Codec::ALL {
         assert_eq!(Codec::take(&mut Input::new(&[codec.byte()])), Ok(codec));
     }
-    assert_eq!(Codec::take(&mut Input::new(&[11])), Err(Malformed));
+    assert_eq!(Codec::take(&mut Input::new(&[12])), Err(Malformed));
 }
 
 /// Integers with the shapes that storage has: walks, runs, steps, jitter, jumps back, anything.
@@ -340,6 +345,15 @@ fn floats() -> impl Strategy<Value = Vec<f64>> {
                 integers.into_iter().map(|i| f64::from(i) / 10_f64.powi(exponent)).collect()
             }
         ),
+        (prop::collection::vec((0..100_000_u32, -9..10_i64), lengths()), 0..4_i32).prop_map(
+            |(decimals, exponent)| {
+                let near = |(integer, ulps): (u32, i64)| {
+                    let decimal = f64::from(integer) / 10_f64.powi(exponent);
+                    f64::from_bits(decimal.to_bits().wrapping_add(ulps.cast_unsigned()))
+                };
+                decimals.into_iter().map(near).collect()
+            }
+        ),
         prop::collection::vec(
             prop_oneof![
                 20 => (0..1000_i32).prop_map(|tenths| f64::from(tenths) / 10.0),
@@ -373,7 +387,7 @@ proptest! {
 
     #[test]
     fn any_bytes_decode_or_are_refused(
-        codec in 0..12_u8,
+        codec in 0..13_u8,
         bytes in prop::collection::vec(any::<u8>(), 0..200),
         count in prop_oneof![0..300_usize, Just(COLUMN_MAX)],
         kind in column(),
