@@ -26,8 +26,11 @@ const INTEGER_LIMIT: f64 = 2_251_799_813_685_248.0;
 /// find a decimal of fourteen digits near any fraction.
 const ULPS_MAX: u64 = 8;
 
-/// Values looked at to find the exponent.
-const SAMPLE: usize = 64;
+/// One value in so many is looked at to find the exponent, within bounds: a value that is no decimal
+/// takes fifteen divisions.
+const SAMPLE_SHARE: usize = 32;
+const SAMPLE_MIN: usize = 16;
+const SAMPLE_MAX: usize = 64;
 
 /// At most one value in this many may be kept aside.
 const EXCEPTION_SHARE: usize = 8;
@@ -125,10 +128,11 @@ impl Decimals {
 
 /// The exponent, with its power of ten, that makes a sample of the column smallest.
 fn likely_exponent(column: &[f64]) -> Option<(u8, f64)> {
-    let stride = (column.len() / SAMPLE).max(1);
+    let sample = (column.len() / SAMPLE_SHARE).clamp(SAMPLE_MIN, SAMPLE_MAX);
+    let stride = (column.len() / sample).max(1);
     let mut hits = [0_usize; POWERS.len()];
     let mut sampled = 0;
-    for value in column.iter().step_by(stride).take(SAMPLE) {
+    for value in column.iter().step_by(stride).take(sample) {
         sampled += 1;
         if let Some(exponent) = POWERS.iter().position(|&power| nearest(*value, power).is_some())
             && let Some(hits) = hits.get_mut(exponent)

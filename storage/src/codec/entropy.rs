@@ -112,4 +112,47 @@ mod tests {
         let header = FileCompressor::default().write_header(Vec::new()).unwrap();
         assert_eq!(header, FORMAT);
     }
+
+    /// A dictionary or a window of 2²⁴ values is a quarter of a gigabyte for a few bytes.
+    #[test]
+    fn a_chunk_that_asks_for_much_is_refused() {
+        let cases: [(&str, [u8; 3], bool); 7] = [
+            ("classic, no deltas", [0x00, 0, 0], true),
+            ("classic, first order", [0x10, 0x01, 0], true),
+            ("classic, a window of 2^15", [0x20, 14, 0], true),
+            ("classic, a window of 2^16", [0x20, 15, 0], false),
+            ("classic, a convolution", [0x30, 0, 0], false),
+            ("quantised, a window of 2^32", [0x03, 0x20, 31], false),
+            ("a dictionary", [0x04, 0, 0], false),
+        ];
+        for (case, bytes, want) in cases {
+            assert_eq!(affordable(&bytes), want, "{case}");
+            if !want {
+                assert_eq!(
+                    decompress::<f64>(&bytes, 10, &mut Vec::new()),
+                    Err(Malformed),
+                    "{case}"
+                );
+            }
+        }
+    }
+
+    /// The largest window that `pco` writes, which a column that repeats itself may get, is read.
+    #[test]
+    fn the_largest_window_of_pco_is_read() {
+        let column: Vec<i64> =
+            (0..65_536).map(|place| place * place % 40_009 * 1_000_003).collect();
+        let config = ChunkConfig::default()
+            .with_mode_spec(pco::ModeSpec::Classic)
+            .with_delta_spec(pco::DeltaSpec::TryLookback);
+        let file = FileCompressor::default();
+        let mut chunk = file.chunk_compressor(&column, &config).unwrap();
+        let mut bytes = chunk.write_meta(Vec::new()).unwrap();
+        chunk.write_page(0, &mut bytes).unwrap();
+        assert_eq!(bits(&bytes, 4, 4), 2, "looks back");
+        assert_eq!(bits(&bytes, 8, 5) + 1, WINDOW_LOG_MAX);
+        let mut out = Vec::<i64>::new();
+        decompress(&bytes, column.len(), &mut out).unwrap();
+        assert!(out == column);
+    }
 }

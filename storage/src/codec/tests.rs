@@ -271,17 +271,6 @@ fn a_refused_column_leaves_what_was_there() {
     assert_eq!(out, [1, 2, 3]);
 }
 
-/// A dictionary or a window of 2²⁴ values would be a quarter of a gigabyte for a few bytes.
-#[test]
-fn a_pco_chunk_that_asks_for_much_is_refused() {
-    let dictionary = [Codec::Pco.byte(), 4, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0];
-    let window = [Codec::Pco.byte(), 0x20, 23, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    for bytes in [dictionary, window] {
-        assert!(decode_times(&bytes, 10, &mut Vec::new()).is_err());
-        assert!(decode_floats(&bytes, 10, &mut Vec::new()).is_err());
-    }
-}
-
 /// The table of codecs in the specification names every codec by its byte.
 #[test]
 fn the_specification_lists_the_codecs() {
