@@ -29,7 +29,7 @@ const _: () = assert!(size_of::<Row>() == 24);
 
 /// Rows committed together. Immutable once committed.
 #[derive(Debug, PartialEq)]
-pub struct Batch {
+pub(crate) struct Batch {
     pub(crate) first: Sequence,
     pub(crate) arrival: Timestamp,
     /// For each request: tenant, and the index after its last row.
@@ -60,13 +60,6 @@ impl Batch {
             let rows = self.rows.get(from..start).unwrap_or_default();
             rows.iter().map(move |row| (Sequence::new(number), row))
         })
-    }
-
-    /// Bytes it takes in memory, about.
-    pub(crate) fn bytes(&self) -> u64 {
-        let metas: usize = self.metas.iter().map(|(_, meta)| meta.text().len() + 40).sum();
-        u64::try_from(self.rows.len() * size_of::<Row>() + self.requests.len() * 8 + metas)
-            .unwrap_or(u64::MAX)
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -104,7 +97,8 @@ impl Batch {
             .rows
             .iter()
             .fold((i64::MAX, i64::MIN), |(min, max), row| (min.min(row.time), max.max(row.time)));
-        let fits = min <= max && max.checked_sub(min).is_some_and(|span| span <= i64::from(u32::MAX));
+        let fits =
+            min <= max && max.checked_sub(min).is_some_and(|span| span <= i64::from(u32::MAX));
         if min >= max {
             out.push(TIMES_EQUAL);
             out.extend_from_slice(&self.rows.first().map_or(0, |row| row.time).to_le_bytes());
@@ -194,8 +188,13 @@ fn decode(first: Sequence, bytes: &[u8]) -> Option<Batch> {
         let text = std::str::from_utf8(rest.slice(length)?).ok()?;
         metas.push((row, ValueMeta::new(text)?));
     }
-    (rest.0.is_empty() && rows.len() == row_count)
-        .then_some(Batch { first, arrival, requests, rows, metas })
+    (rest.0.is_empty() && rows.len() == row_count).then_some(Batch {
+        first,
+        arrival,
+        requests,
+        rows,
+        metas,
+    })
 }
 
 struct Reader<'a>(&'a [u8]);

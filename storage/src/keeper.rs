@@ -17,8 +17,8 @@ use crate::manifest;
 use crate::merge::{self, Source};
 use crate::model::{MetricNo, Sequence, SeriesId, TenantId};
 use crate::segment::{
-    SEGMENT_BYTES_MAX, Segment, SegmentAddress, SegmentWriter, SeriesPlace,
-    SeriesRows, partition_of,
+    SEGMENT_BYTES_MAX, Segment, SegmentAddress, SegmentWriter, SeriesPlace, SeriesRows,
+    partition_of,
 };
 use crate::store::Shared;
 
@@ -148,7 +148,8 @@ impl Keeper<'_> {
     fn flush_is_due(&self) -> bool {
         let now = self.shared.clock.now();
         let live = self.shared.live.lock();
-        let old = live.open.since.is_some_and(|since| now.since(since) >= self.shared.config.flush_age);
+        let old =
+            live.open.since.is_some_and(|since| now.since(since) >= self.shared.config.flush_age);
         !live.closed.is_empty() || old || live.open.log_bytes >= self.shared.config.live_log_bytes
     }
 
@@ -210,8 +211,12 @@ impl Keeper<'_> {
     fn write_segments(&self, generation: &Generation) -> Result<Vec<Arc<Segment>>, Error> {
         let metric_of = metric_lookup(self.shared);
         let rest = Run::sort(&generation.batches, &metric_of);
-        let sources =
-            generation.runs.iter().map(Arc::as_ref).chain([&rest]).map(|r| Source::run(r, &metric_of));
+        let sources = generation
+            .runs
+            .iter()
+            .map(Arc::as_ref)
+            .chain([&rest])
+            .map(|r| Source::run(r, &metric_of));
         let mut writers: BTreeMap<i32, (SegmentAddress, SegmentWriter)> = BTreeMap::new();
         let (mut first, mut last) = (u64::MAX, 0);
         merge::for_each_series(sources.collect(), |place, rows| {
@@ -237,7 +242,11 @@ impl Keeper<'_> {
         let mut new_series: Vec<SeriesPlace> = generation
             .new_series
             .iter()
-            .map(|&(tenant, series)| SeriesPlace { tenant, metric: metric_of(tenant, series), series })
+            .map(|&(tenant, series)| SeriesPlace {
+                tenant,
+                metric: metric_of(tenant, series),
+                series,
+            })
             .collect();
         new_series.sort_unstable();
         new_series.dedup();

@@ -280,7 +280,8 @@ mod tests {
         ];
         assert!(ascending.is_sorted());
         let posting = |name, value| Key::Posting(t, PostingKind::Dimension, name, value).encode();
-        let ascending = [posting("a", "z"), posting("a\0", "a"), posting("ab", ""), posting("b", "")];
+        let ascending =
+            [posting("a", "z"), posting("a\0", "a"), posting("ab", ""), posting("b", "")];
         assert!(ascending.is_sorted());
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use rocksdb::{
     BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBCompressionType,
-    DBRawIteratorWithThreadMode, DBRecoveryMode, DBWithThreadMode, FlushOptions, MergeOperands, MultiThreaded,
-    Options, ReadOptions, WriteBatch, WriteOptions,
+    DBRawIteratorWithThreadMode, DBRecoveryMode, DBWithThreadMode, FlushOptions, MergeOperands,
+    MultiThreaded, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
 use crate::error::Error;
@@ -114,10 +114,7 @@ impl Kv {
     ) -> Result<Vec<Option<Vec<u8>>>, Error> {
         let handle = self.family(family);
         let found = self.db.batched_multi_get_cf(&handle, keys, false);
-        found
-            .into_iter()
-            .map(|value| Ok(value?.map(|bytes| bytes.to_vec())))
-            .collect()
+        found.into_iter().map(|value| Ok(value?.map(|bytes| bytes.to_vec()))).collect()
     }
 
     pub(crate) fn commit(&self, batch: Batch, sync: Sync) -> Result<(), Error> {

@@ -23,8 +23,10 @@ pub mod record;
 mod recovery;
 mod segment;
 mod store;
+mod verify;
 pub mod view;
 pub mod write;
 
 pub use error::{Error, ErrorKind};
 pub use store::{Durability, Stats, Store, StoreConfig};
+pub use verify::Verified;

@@ -27,10 +27,7 @@ enum Blocks<'a> {
 
 impl<'a> Source<'a> {
     /// The rows of a run.
-    pub(crate) fn run(
-        run: &'a Run,
-        metric_of: &'a dyn Fn(TenantId, SeriesId) -> MetricNo,
-    ) -> Self {
+    pub(crate) fn run(run: &'a Run, metric_of: &'a dyn Fn(TenantId, SeriesId) -> MetricNo) -> Self {
         Source::new(Blocks::Run(run.blocks.iter()), metric_of)
     }
 
@@ -47,10 +44,7 @@ impl<'a> Source<'a> {
         ])
     }
 
-    fn new(
-        blocks: Blocks<'a>,
-        metric_of: &'a dyn Fn(TenantId, SeriesId) -> MetricNo,
-    ) -> Self {
+    fn new(blocks: Blocks<'a>, metric_of: &'a dyn Fn(TenantId, SeriesId) -> MetricNo) -> Self {
         Source { blocks, metric_of, rows: Rows::default(), at: 0, place: None }
     }
 
@@ -78,11 +72,8 @@ impl<'a> Source<'a> {
                     entry.place.tenant
                 }
             };
-            self.place = Some(SeriesPlace {
-                tenant,
-                metric: MetricNo::new(0),
-                series: SeriesId::new(0),
-            });
+            self.place =
+                Some(SeriesPlace { tenant, metric: MetricNo::new(0), series: SeriesId::new(0) });
         }
         if let (Some(place), Some(&series)) = (&mut self.place, self.rows.series.get(self.at)) {
             let series = u32::try_from(series)
@@ -164,11 +155,7 @@ pub(crate) fn for_each_series(
 
 /// Sorts rows of one series by time, then sequence; rows that are equal in both keep their order.
 pub(crate) fn sort(rows: &mut SeriesRows) {
-    let sorted = rows
-        .times
-        .iter()
-        .zip(&rows.sequences)
-        .is_sorted_by(|a, b| a <= b);
+    let sorted = rows.times.iter().zip(&rows.sequences).is_sorted_by(|a, b| a <= b);
     if sorted {
         return;
     }
@@ -248,6 +235,9 @@ mod tests {
 
     #[test]
     fn a_later_write_without_meta_removes_the_meta() {
-        check(&[(5, 3, 1.0, "old"), (6, 3, 1.0, "kept"), (5, 4, 1.0, "")], &[(5, 1.0, ""), (6, 1.0, "kept")]);
+        check(
+            &[(5, 3, 1.0, "old"), (6, 3, 1.0, "kept"), (5, 4, 1.0, "")],
+            &[(5, 1.0, ""), (6, 1.0, "kept")],
+        );
     }
 }

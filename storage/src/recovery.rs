@@ -33,8 +33,7 @@ pub(crate) struct Opened {
 }
 
 pub(crate) fn open(directory: &Path, config: &StoreConfig) -> Result<Opened, Error> {
-    let sizes =
-        KvSizes { live_log_bytes: config.live_log_bytes, cache_bytes: config.cache_bytes };
+    let sizes = KvSizes { live_log_bytes: config.live_log_bytes, cache_bytes: config.cache_bytes };
     let kv = Kv::open(&directory.join("rocksdb"), &sizes)?;
     check_format(&kv)?;
     let index = Index::open(kv.clone())?;
@@ -87,13 +86,18 @@ fn open_segments(directory: &Path, kv: &Kv) -> Result<(Vec<Arc<Segment>>, u64), 
         let segment = Segment::open(directory, address.clone())?;
         if segment.facts != facts {
             let path = directory.join(address.path());
-            return Err(Error::corrupt("footer (not the one in the manifest)", path.display().to_string()));
+            return Err(Error::corrupt(
+                "footer (not the one in the manifest)",
+                path.display().to_string(),
+            ));
         }
         segments.push(Arc::new(segment));
         Ok::<_, Error>(true)
     })?;
-    let known: std::collections::HashSet<PathBuf> =
-        segments.iter().map(|segment: &Arc<Segment>| directory.join(segment.address.path())).collect();
+    let known: std::collections::HashSet<PathBuf> = segments
+        .iter()
+        .map(|segment: &Arc<Segment>| directory.join(segment.address.path()))
+        .collect();
     let mut greatest = segments.iter().map(|segment| segment.address.number).max().unwrap_or(0);
     for path in segment_files(&directory.join("segments"))? {
         let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());

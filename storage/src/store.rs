@@ -22,6 +22,7 @@ use crate::model::{Selector, Sequence, SeriesId, SeriesKey, TenantId, TimeRange}
 use crate::record::Records;
 use crate::recovery;
 use crate::segment::partition_of;
+use crate::verify::{self, Verified};
 use crate::view::View;
 use crate::write::{Committed, WriteRequest};
 
@@ -504,6 +505,15 @@ impl Store {
         self.ask_keeper(Order::Merge)
     }
 
+    /// Reads every part of every segment and compares blocks with the directory, summaries with
+    /// samples, and series tables with the index.
+    ///
+    /// # Errors
+    /// `Corrupt` names the first damaged part by file and offset.
+    pub fn verify(&self) -> Result<Verified, Error> {
+        verify::verify(&self.shared)
+    }
+
     fn ask_keeper(
         &self,
         order: impl FnOnce(mpsc::SyncSender<Result<(), Error>>) -> Order,
@@ -573,10 +583,9 @@ fn lock(directory: &Path) -> Result<File, Error> {
         .map_err(|source| Error::io(&path, &source))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(Error::Invalid(format!(
-            "{} is in use by another process",
-            directory.display()
-        ))),
+        Err(fs::TryLockError::WouldBlock) => {
+            Err(Error::Invalid(format!("{} is in use by another process", directory.display())))
+        }
         Err(fs::TryLockError::Error(source)) => Err(Error::io(&path, &source)),
     }
 }

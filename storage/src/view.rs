@@ -327,7 +327,9 @@ impl View {
 /// The rows of a block, if it holds one of the series in `slots`. `None`: a column does not decode.
 fn decode_rows(block: &RowBlock<'_>, slots: &HashMap<u64, usize>) -> Option<Option<Rows>> {
     let series = block.series()?;
-    if series.chunk_by(|a, b| a == b).any(|run| run.first().is_some_and(|id| slots.contains_key(id)))
+    if series
+        .chunk_by(|a, b| a == b)
+        .any(|run| run.first().is_some_and(|id| slots.contains_key(id)))
     {
         block.with_series(series).map(Some)
     } else {
@@ -429,11 +431,12 @@ fn hand_out<E>(
     mut each: impl FnMut(Piece<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut from = 0;
-    let samples = |from: usize, to: usize, each: &mut dyn FnMut(Piece<'_>) -> Result<(), E>| {
-        match (rows.times.get(from..to), rows.values.get(from..to)) {
-            (Some(times), Some(values)) if !times.is_empty() => each(Piece::Samples(times, values)),
-            _ => Ok(()),
-        }
+    let samples = |from: usize, to: usize, each: &mut dyn FnMut(Piece<'_>) -> Result<(), E>| match (
+        rows.times.get(from..to),
+        rows.values.get(from..to),
+    ) {
+        (Some(times), Some(values)) if !times.is_empty() => each(Piece::Samples(times, values)),
+        _ => Ok(()),
     };
     for summary in summaries {
         let before = rows.times.partition_point(|&time| time < summary.first_time.millis());

@@ -8,8 +8,8 @@ use crate::batch::Row;
 use crate::error::Error;
 use crate::index::Index;
 use crate::index::cache::{Known, RawHash, SeriesCache};
-use crate::model::{Sequence, SeriesId, SeriesKey, TenantId, Timestamp, ValueMeta};
 use crate::model::SERIES_KEY_BYTES_MAX;
+use crate::model::{Sequence, SeriesId, SeriesKey, TenantId, Timestamp, ValueMeta};
 use crate::segment::partition_of;
 
 /// Earliest timestamp that is stored: 1900-01-01.

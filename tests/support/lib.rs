@@ -1,5 +1,7 @@
 //! What the tests share: a store in a temporary directory on a clock that the test owns.
 
+pub mod crash;
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -71,7 +71,8 @@ impl NewSeries {
         let mut created = Vec::new();
         for (&id, additions) in &self.tenants {
             let Some(tenant) = index.tenant_by_id(id) else { continue };
-            let mut metrics = tenant.metrics.write().expect("no code panics while it holds metrics");
+            let mut metrics =
+                tenant.metrics.write().expect("no code panics while it holds metrics");
             for name in &additions.metric_order {
                 metrics.add_metric(name);
             }

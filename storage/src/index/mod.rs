@@ -193,13 +193,6 @@ impl Index {
         ids
     }
 
-    /// The metric of a series.
-    pub(crate) fn metric_of(&self, tenant: TenantId, series: SeriesId) -> MetricNo {
-        self.tenant_by_id(tenant).map_or(MetricNo::new(u32::MAX), |tenant| {
-            tenant.metrics.read().expect("no code panics while it holds metrics").of(series)
-        })
-    }
-
     /// Number of series of all tenants.
     pub(crate) fn series_count(&self) -> u64 {
         let tenants = self.tenants.read().expect("no code panics while it holds the index");

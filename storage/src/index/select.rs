@@ -164,8 +164,7 @@ impl Index {
             key.push(1);
             key
         };
-        let mut cursor =
-            self.kv.cursor(Family::Posting, &after.map_or(prefix.clone(), past));
+        let mut cursor = self.kv.cursor(Family::Posting, &after.map_or(prefix.clone(), past));
         let mut names = Vec::new();
         while names.len() < limit {
             let Some((key, _)) = cursor.entry()? else { break };

@@ -70,6 +70,11 @@ impl Segment {
         self.replaced.store(true, Ordering::Release);
     }
 
+    /// A part that is whole but contradicts another.
+    pub(crate) fn mismatch(&self, what: &'static str) -> Error {
+        Error::corrupt(what, self.path.display().to_string())
+    }
+
     fn corrupt(&self, what: &'static str, extent: Extent) -> Error {
         Error::corrupt(what, format!("{}:{}", self.path.display(), extent.at))
     }

@@ -112,11 +112,6 @@ impl SegmentWriter {
         Ok(Extent { at, length })
     }
 
-    /// Bytes written so far.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.at
-    }
-
     /// Adds a series. Series come in order of their places, each once.
     pub(crate) fn add(&mut self, place: SeriesPlace, rows: &SeriesRows) -> Result<(), Error> {
         let (Some(&start), Some(&last)) = (rows.times.first(), rows.times.last()) else {
