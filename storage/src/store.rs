@@ -25,11 +25,7 @@ impl Store {
     /// # Errors
     /// `Invalid` if another process has it open or its format version is unknown; `Corrupt` names
     /// the damaged file.
-    pub fn open(
-        directory: &Path,
-        config: StoreConfig,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, Error> {
+    pub fn open(directory: &Path, config: StoreConfig, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let _ = (directory, config, clock);
         unimplemented!()
     }
@@ -115,11 +111,7 @@ impl Store {
     ///
     /// # Errors
     /// `Stopped` if RocksDB cannot read.
-    pub fn find_series(
-        &self,
-        tenant: TenantId,
-        key: &SeriesKey,
-    ) -> Result<Option<SeriesId>, Error> {
+    pub fn find_series(&self, tenant: TenantId, key: &SeriesKey) -> Result<Option<SeriesId>, Error> {
         let _ = (tenant, key);
         unimplemented!()
     }
