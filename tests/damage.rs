@@ -4,8 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use moneta_storage::model::{TenantId, TimeRange};
-use moneta_storage::{Error, ErrorKind, Store};
+use moneta_storage::clock::ManualClock;
+use moneta_storage::model::{TenantId, TimeRange, Timestamp};
+use moneta_storage::{Error, ErrorKind, Store, StoreConfig};
 use moneta_tests::{key, open, write};
 
 const NOW: i64 = 1_764_000_000_000;
@@ -127,4 +128,40 @@ fn a_file_that_was_never_committed_is_removed() {
     drop(open(directory.path(), NOW).unwrap());
     assert!(!orphan.exists());
     assert_eq!(segment_files(directory.path()).len(), 2);
+}
+
+#[test]
+fn a_damaged_log_record_is_found_unless_its_loss_is_accepted() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _clock) = open(directory.path(), NOW).unwrap();
+    let tenant = store.tenant("t").unwrap();
+    let cpu = key("cpu", &[]);
+    for i in 0..20 {
+        write(&store, tenant, &[(&cpu, NOW + i, i as f64, None)]).unwrap();
+    }
+    drop(store);
+    let log = fs::read_dir(directory.path().join("rocksdb"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "log"))
+        .max_by_key(|path| fs::metadata(path).unwrap().len())
+        .unwrap();
+    let mut bytes = fs::read(&log).unwrap();
+    let at = bytes.len() * 3 / 4;
+    bytes[at] ^= 1;
+    fs::write(&log, &bytes).unwrap();
+
+    let error = open(directory.path(), NOW).map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("write 20 was acknowledged"), "{error}");
+
+    let config = StoreConfig { accept_shorter_log: true, ..StoreConfig::default() };
+    let clock = ManualClock::at(Timestamp::from_millis(NOW));
+    let store = Store::open(directory.path(), config, clock).unwrap();
+    let (count, _) = sum(&store, tenant).unwrap();
+    assert!((1..20).contains(&count), "{count} of 20 are left");
+    write(&store, tenant, &[(&cpu, NOW + 30, 1.0, None)]).unwrap();
+    drop(store);
+    // The loss has been accepted once; it is not reported again.
+    open(directory.path(), NOW).unwrap();
 }

@@ -3,6 +3,7 @@
 //! Storage knows tenants, series, samples and time. It knows nothing of HTTP, JSON, query languages
 //! or alarms. See `FORMAT.md` beside this crate for every byte it writes.
 
+mod acknowledged;
 mod batch;
 mod block;
 pub mod clock;

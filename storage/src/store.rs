@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use roaring::RoaringBitmap;
 
+use crate::acknowledged::Acknowledged;
 use crate::clock::Clock;
 use crate::commit::{self, Queue};
 use crate::error::Error;
@@ -58,6 +59,9 @@ pub struct StoreConfig {
     pub queue_bytes: usize,
     /// Bytes of RocksDB's cache. Default 32 MiB.
     pub cache_bytes: usize,
+    /// Start even if acknowledged writes at the end of the log are damaged or missing, without
+    /// them. Default false: opening then fails.
+    pub accept_shorter_log: bool,
 }
 
 impl Default for StoreConfig {
@@ -68,6 +72,7 @@ impl Default for StoreConfig {
             flush_age: Duration::from_secs(2 * 3600),
             queue_bytes: 64 << 20,
             cache_bytes: 32 << 20,
+            accept_shorter_log: false,
         }
     }
 }
@@ -78,6 +83,7 @@ pub(crate) struct Shared {
     pub(crate) config: StoreConfig,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) kv: Kv,
+    pub(crate) acknowledged: Acknowledged,
     pub(crate) index: Arc<Index>,
     pub(crate) cache: Arc<SeriesCache>,
     pub(crate) live: Live,
@@ -163,6 +169,8 @@ impl Store {
     ) -> Result<Self, Error> {
         let lock = lock(directory)?;
         let opened = recovery::open(directory, &config)?;
+        let acknowledged = Acknowledged::open(directory)?;
+        acknowledged.check(opened.newest, config.accept_shorter_log)?;
         let (keeper, inbox) = keeper::Handle::new();
         let feed = Outlet::new(
             opened.kv.clone(),
@@ -178,6 +186,7 @@ impl Store {
             config,
             clock,
             kv: opened.kv,
+            acknowledged,
             index: Arc::new(opened.index),
             cache: Arc::new(SeriesCache::new()),
             head_log_bytes: AtomicU64::new(log_bytes),

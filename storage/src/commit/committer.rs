@@ -10,7 +10,7 @@ use crate::head::Generation;
 use crate::key::Key;
 use crate::kv::Batch;
 use crate::model::{Sequence, SeriesId, Timestamp};
-use crate::store::Shared;
+use crate::store::{Durability, Shared};
 use crate::write::{Committed, WriteRequest};
 
 /// Serves the queue until it is stopped and empty. `newest` is the last sequence given so far.
@@ -70,7 +70,7 @@ fn commit(shared: &Shared, first: Sequence, jobs: Vec<Job>) -> Sequence {
     let record = joint.encode();
     let log_bytes = u64::try_from(record.len()).unwrap_or(u64::MAX);
     batch.put(&Key::Wal(first), record);
-    if let Err(error) = shared.kv.commit(batch, shared.config.durability.sync()) {
+    if let Err(error) = write(shared, batch, joint.last_sequence()) {
         shared.feed.abandon();
         shared.stop(&error);
         for prepared in prepared {
@@ -100,6 +100,15 @@ fn commit(shared: &Shared, first: Sequence, jobs: Vec<Job>) -> Sequence {
         (prepared.job.ack)(Ok(Committed { sequence }));
     }
     last.next()
+}
+
+fn write(shared: &Shared, batch: Batch, last: Sequence) -> Result<(), Error> {
+    shared.kv.commit(batch, shared.config.durability.sync())?;
+    match shared.config.durability {
+        Durability::Batch => shared.acknowledged.write(last),
+        // Not synced: after a power cut the log may well be shorter.
+        Durability::Os => Ok(()),
+    }
 }
 
 fn join(first: Sequence, arrival: Timestamp, prepared: &[Prepared]) -> Joint {
