@@ -4,7 +4,7 @@
 
 SHELL := /bin/bash
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/moneta
-BUILD := CARGO_TARGET_DIR="$(CACHE)/target" .ci/with-rocksdb
+CARGO := .ci/cargo
 DATA  ?= $(CACHE)/run
 
 .PHONY: run build test crash bench check format clean help
@@ -19,7 +19,7 @@ help:
 
 build: .ci/setup-build
 	@.ci/setup-build
-	@$(BUILD) cargo build --release --locked --bin moneta
+	@$(CARGO) build --release --locked --bin moneta
 
 run: build
 	@.ci/start "$(CACHE)/target/release/moneta" "$(DATA)"
@@ -27,23 +27,23 @@ run: build
 test:
 	@.ci/setup-build
 	@.ci/setup-test
-	@$(BUILD) cargo nextest run --locked --workspace --no-fail-fast
+	@$(CARGO) nextest run --locked --workspace --no-fail-fast
 
 crash:
 	@.ci/setup-build
 	@.ci/setup-test
 	@MONETA_CRASHES=$(or $(MONETA_CRASHES),500) MONETA_SEED=$(or $(MONETA_SEED),$(shell date +%s)) \
-	  $(BUILD) cargo nextest run --locked -p moneta-tests --no-capture crash
+	  $(CARGO) nextest run --locked -p moneta-tests --no-capture crash
 
 bench:
 	@.ci/setup-build
-	@$(BUILD) cargo bench --locked -p moneta-benches
+	@$(CARGO) bench --locked -p moneta-benches
 
 check:
 	@.ci/setup-build
-	@$(BUILD) cargo fmt --all --check
-	@$(BUILD) cargo clippy --locked --workspace --all-targets -- -D warnings
-	@RUSTDOCFLAGS="-D warnings" $(BUILD) cargo doc --locked --workspace --no-deps --document-private-items
+	@$(CARGO) fmt --all --check
+	@$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
 
 format:
 	@cargo fmt --all
