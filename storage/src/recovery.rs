@@ -179,3 +179,58 @@ impl Noted {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::block::{ROW_BLOCK_ROWS_MAX, SERIES_BLOCK_SAMPLES_MAX, SERIES_BLOCK_SAMPLES_MIN};
+    use crate::key::{Fact, Family};
+    use crate::record::RecordKind;
+    use crate::segment::{END_MAGIC, FOOTER_LEN, GROUP_ENTRIES, HEADER_LEN, MAGIC};
+
+    /// The specification says what the constants say.
+    #[test]
+    fn the_specification_agrees_with_the_code() {
+        let spec = include_str!("../FORMAT.md");
+        let says = |text: String| assert!(spec.contains(&text), "FORMAT.md does not say: {text}");
+        says(format!("This is format version {}.", super::FORMAT_VERSION));
+        for family in Family::ALL {
+            says(format!("\n| {} | ", family.name()));
+        }
+        for (name, fact) in [
+            ("format version", Fact::FormatVersion),
+            ("hash seed", Fact::HashSeed),
+            ("trimmed to", Fact::TrimmedTo),
+            ("next segment", Fact::NextSegment),
+        ] {
+            says(format!("\n| {name} | {} |", fact as u8));
+        }
+        for (name, kind) in [
+            ("definition", RecordKind::Definition),
+            ("alarm", RecordKind::Alarm),
+            ("alarm series", RecordKind::AlarmSeries),
+            ("transition", RecordKind::Transition),
+            ("notification method", RecordKind::NotificationMethod),
+            ("outbox", RecordKind::Outbox),
+            ("delivery", RecordKind::Delivery),
+            ("checkpoint", RecordKind::Checkpoint),
+            ("held back", RecordKind::HeldBack),
+            ("setting", RecordKind::Setting),
+            ("event", RecordKind::Event),
+        ] {
+            says(format!("\n| {name} | {} |\n", kind as u8));
+        }
+        for magic in [MAGIC, END_MAGIC] {
+            says(format!("magic `{}` | {} |", std::str::from_utf8(&magic).unwrap(), magic.len()));
+        }
+        says(format!("│ {HEADER_LEN}     │"));
+        says(format!("│ {FOOTER_LEN}     │"));
+        says(format!("rows (u32, at most {ROW_BLOCK_ROWS_MAX})"));
+        says(format!("up to {GROUP_ENTRIES} entries"));
+        says(format!("at least {SERIES_BLOCK_SAMPLES_MIN} samples"));
+        let thousands = SERIES_BLOCK_SAMPLES_MAX / 1000;
+        says(format!(
+            "up to {thousands} {:03} samples of one series",
+            SERIES_BLOCK_SAMPLES_MAX % 1000
+        ));
+    }
+}
