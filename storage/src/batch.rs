@@ -247,12 +247,15 @@ mod tests {
         Batch {
             first: Sequence::new(9),
             arrival: Timestamp::from_millis(77),
-            requests: ends.iter().map(|&end| (TenantId::new(1), end as u32)).collect(),
+            requests: ends
+                .iter()
+                .map(|&end| (TenantId::new(1), u32::try_from(end).unwrap()))
+                .collect(),
             metas: rows
                 .iter()
                 .enumerate()
                 .filter(|(_, row)| row.series.number() % 3 == 0)
-                .map(|(at, _)| (at as u32, ValueMeta::new("{\"é\":1}").unwrap()))
+                .map(|(at, _)| (u32::try_from(at).unwrap(), ValueMeta::new("{\"é\":1}").unwrap()))
                 .collect(),
             rows,
         }

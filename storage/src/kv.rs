@@ -177,9 +177,12 @@ pub(crate) struct Cursor<'a> {
     raw: DBRawIteratorWithThreadMode<'a, Db>,
 }
 
+/// Key and value.
+pub(crate) type Entry<'a> = (&'a [u8], &'a [u8]);
+
 impl Cursor<'_> {
     /// The entry here, if there is one.
-    pub(crate) fn entry(&self) -> Result<Option<(&[u8], &[u8])>, Error> {
+    pub(crate) fn entry(&self) -> Result<Option<Entry<'_>>, Error> {
         match self.raw.item() {
             Some(entry) => Ok(Some(entry)),
             None => {

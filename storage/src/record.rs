@@ -40,10 +40,16 @@ pub enum RecordKind {
     Event = 11,
 }
 
+/// Id and value of a record.
+pub type Record = (Vec<u8>, Vec<u8>);
+
+/// A change: owner, kind, id, and the new value or `None` to remove the record.
+type Change = (TenantId, RecordKind, Vec<u8>, Option<Vec<u8>>);
+
 /// Changes that become durable together or not at all.
 #[derive(Default)]
 pub struct RecordBatch {
-    pub(crate) changes: Vec<(TenantId, RecordKind, Vec<u8>, Option<Vec<u8>>)>,
+    pub(crate) changes: Vec<Change>,
 }
 
 impl RecordBatch {
@@ -106,7 +112,7 @@ impl Records {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    ) -> Result<Vec<Record>, Error> {
         let base = key::record_prefix(tenant, kind);
         let prefix = [&base, prefix].concat();
         let from = match after {

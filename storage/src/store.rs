@@ -325,7 +325,7 @@ impl Store {
         if ends_inside {
             edges |= self.active_days(tenant, last, last)?;
         }
-        let open: Vec<SeriesId> = (edges & ids - &certain).iter().map(SeriesId::new).collect();
+        let open: Vec<SeriesId> = ((edges & ids) - &certain).iter().map(SeriesId::new).collect();
         let found = self.view(tenant).with_samples(&open, range)?;
         Ok(certain | found.into_iter().map(SeriesId::number).collect::<RoaringBitmap>())
     }

@@ -112,7 +112,7 @@ mod tests {
             rows.sequences.push(at as u64 / 3);
             rows.values.push(f64::from_bits(bits));
             if series % 4 == 0 {
-                rows.metas.push((at as u32, ValueMeta::new("m").unwrap()));
+                rows.metas.push((u32::try_from(at).unwrap(), ValueMeta::new("m").unwrap()));
             }
         }
         rows
