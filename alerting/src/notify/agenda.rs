@@ -53,8 +53,10 @@ pub(crate) enum After {
     Answered,
     /// The entry is finished without the receiver having been asked, or for good without an answer.
     Dropped,
-    /// The entry is due again; the destination pauses.
+    /// The destination failed: the entry is due again, the destination pauses.
     Again { due: Instant, pause: Instant },
+    /// The destination was not asked; the entry is due again.
+    NotAsked { due: Instant },
 }
 
 /// The entries waiting to be sent.
@@ -193,6 +195,7 @@ impl Agenda {
                 queue.pause = Some(pause);
                 queue.postpone(alarm, key, due);
             }
+            After::NotAsked { due } => queue.postpone(alarm, key, due),
         }
         self.schedule(destination);
     }

@@ -45,8 +45,9 @@ pub(crate) struct Attempted {
 pub(crate) enum Outcome {
     /// It is finished.
     Finished(Box<Delivery>),
-    /// It is due again after this wait; the entry counts the attempt.
-    Again { entry: Box<Entry>, wait: Duration },
+    /// It is due again after `wait`; the entry counts the attempt. The receiver may have `asked`
+    /// for a pause, which then holds for all that goes there.
+    Again { entry: Box<Entry>, wait: Duration, asked: Option<Duration> },
     /// It is no longer in the outbox.
     Gone,
     /// The store could not be read. The attempt does not count.
@@ -157,11 +158,12 @@ fn judge(
         Err(failure) => failure,
     };
     let backoff = (around.delay)(entry.attempt, &entry.notification_id);
-    let wait = match again {
+    let asked = match again {
         Again::Never => return finished(&entry, DeliveryResult::Refused, status, Some(detail)),
-        Again::Later => backoff,
-        Again::NotBefore(asked) => backoff.max(asked),
+        Again::Later => None,
+        Again::NotBefore(asked) => Some(asked),
     };
+    let wait = asked.map_or(backoff, |asked| asked.max(backoff));
     let next = now.plus_millis(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
     if age(&entry, next) > around.ttl {
         return finished(&entry, DeliveryResult::GaveUp, status, Some(detail));
@@ -174,5 +176,5 @@ fn judge(
         "a notification failed and will be sent again"
     );
     entry.not_before = next.millis();
-    Outcome::Again { entry: Box::new(entry), wait }
+    Outcome::Again { entry: Box::new(entry), wait, asked }
 }

@@ -63,6 +63,9 @@ pub(crate) struct Dispatch {
     /// Not here while a job has it.
     ledger: Option<Ledger>,
     uncommitted: Vec<Settlement>,
+    /// Entries whose new count of attempts is not committed yet. Their destinations count as busy
+    /// until then, else the next attempt could read the old count.
+    postponed: HashMap<(TenantId, Key), (Destination, After)>,
     /// No job before this instant, after a failure of the store.
     store_pause: Option<Instant>,
     look: Option<Look>,
@@ -120,6 +123,7 @@ impl Dispatch {
             job: None,
             ledger: Some(Ledger::default()),
             uncommitted: Vec::new(),
+            postponed: HashMap::new(),
             store_pause: None,
             look: None,
             looks: Looks {
@@ -368,16 +372,17 @@ impl Dispatch {
                 }
                 self.uncommitted.push(Settlement::Finished { tenant, key: key.to_vec(), delivery });
             }
-            Outcome::Again { entry, wait } => {
+            Outcome::Again { entry, wait, asked } => {
                 self.stats.send_modify(|stats| {
                     stats.failed += 1;
                     stats.retried += 1;
                 });
                 let now = Instant::now();
                 let failures = self.agenda.failures(&destination).saturating_add(1);
-                let pause = (self.around.delay)(failures, &destination.method).min(wait);
-                let (due, pause) = ((now + wait).into(), (now + pause).into());
-                self.agenda.finish(&destination, After::Again { due, pause });
+                let pause = (self.around.delay)(failures, &destination.method);
+                let pause = asked.map_or(pause, |asked| asked.max(pause));
+                let after = After::Again { due: (now + wait).into(), pause: (now + pause).into() };
+                self.postponed.insert((tenant, key.clone()), (destination, after));
                 self.uncommitted.push(Settlement::Postponed { tenant, key: key.to_vec(), entry });
             }
             Outcome::Gone => {
@@ -387,7 +392,7 @@ impl Dispatch {
             Outcome::NotRead(error) => {
                 self.store_failed(&error);
                 let again = (Instant::now() + STORE_PAUSE).into();
-                self.agenda.finish(&destination, After::Again { due: again, pause: again });
+                self.agenda.finish(&destination, After::NotAsked { due: again });
             }
         }
     }
@@ -399,7 +404,12 @@ impl Dispatch {
                 Settlement::Finished { tenant, key, .. } | Settlement::Foreign { tenant, key } => {
                     self.agenda.forget(*tenant, &key.as_slice().into());
                 }
-                Settlement::Postponed { .. } => {}
+                Settlement::Postponed { tenant, key, .. } => {
+                    let postponed = self.postponed.remove(&(*tenant, key.as_slice().into()));
+                    if let Some((destination, after)) = postponed {
+                        self.agenda.finish(&destination, after);
+                    }
+                }
             }
         }
         self.stats.send_modify(|stats| {

@@ -256,6 +256,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn names_are_resolved_and_their_addresses_checked() {
+        let receiver = Receiver::start(["200 OK"]).await;
+        let named = receiver.url("/").replace("127.0.0.1", "localhost");
+        let webhook = Webhook::new(Reach::Public, Duration::from_secs(5)).unwrap();
+        let failure = webhook.send(&named, "{}", Timestamp::from_millis(0)).await.unwrap_err();
+        assert!(
+            failure.detail.ends_with("localhost has no address that is allowed"),
+            "{failure:?}"
+        );
+        assert_eq!(send(&named).await, Ok(200));
+    }
+
+    #[tokio::test]
     async fn waits_no_longer_than_the_timeout() {
         let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}/", silent.local_addr().unwrap());

@@ -225,6 +225,24 @@ async fn a_silent_receiver_delays_nobody_else() {
 }
 
 #[tokio::test]
+async fn a_receiver_that_asks_for_a_pause_gets_it_for_all_alarms() {
+    let case = Case::new();
+    let receiver = Receiver::start(["429 Slow\r\nretry-after: 1000", "200 OK"]).await;
+    let method = case.method("m", &receiver.url("/"));
+    case.enqueue("a", NOW, &method);
+    case.enqueue("b", NOW, &method);
+    let notifier = case.start();
+    until(&notifier, |stats| stats.retried == 1).await;
+    notifier.close().await;
+    let entries = case.shelf.scan(TENANT, RecordKind::Outbox, None, 9).unwrap();
+    let entries: Vec<Entry> =
+        entries.iter().map(|(_, value)| Entry::decode(value).unwrap()).collect();
+    assert_eq!((entries[0].attempt, entries[0].not_before), (1, NOW + 1_000_000));
+    assert_eq!((entries[1].attempt, entries[1].not_before), (0, NOW));
+    assert_eq!(receiver.requests().len(), 1);
+}
+
+#[tokio::test]
 async fn closing_lets_a_running_request_finish_and_starts_no_other() {
     let case = Case::new();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
