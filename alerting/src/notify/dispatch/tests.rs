@@ -75,8 +75,12 @@ impl Case {
     }
 }
 
+/// Waits for counts; twenty seconds are for ever here.
 async fn until(notifier: &Notifier, done: impl Fn(&NotifyStats) -> bool) -> NotifyStats {
-    notifier.stats.clone().wait_for(done).await.unwrap().clone()
+    let mut stats = notifier.stats.clone();
+    let waited = tokio::time::timeout(Duration::from_secs(20), stats.wait_for(done)).await;
+    let reached = waited.map(|reached| reached.expect("the task runs").clone());
+    reached.unwrap_or_else(|_| panic!("not reached: {:?}", notifier.stats()))
 }
 
 fn bodies(receiver: &Receiver) -> Vec<serde_json::Value> {
@@ -240,6 +244,22 @@ async fn a_receiver_that_asks_for_a_pause_gets_it_for_all_alarms() {
     assert_eq!((entries[0].attempt, entries[0].not_before), (1, NOW + 1_000_000));
     assert_eq!((entries[1].attempt, entries[1].not_before), (0, NOW));
     assert_eq!(receiver.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_long_outbox_is_read_page_by_page_and_new_entries_are_found_beside_it() {
+    let case = Case::new();
+    for n in 0..3000 {
+        case.enqueue("a", NOW - 3000 + n, &format!("deleted {}", n % 7));
+    }
+    let receiver = Receiver::start(["200 OK"]).await;
+    let notifier = case.start();
+    until(&notifier, |stats| stats.method_deleted == 3000).await;
+    case.enqueue("new", NOW, &case.method("m", &receiver.url("/")));
+    notifier.wake();
+    until(&notifier, |stats| stats.delivered == 1 && stats.queued == 0).await;
+    assert_eq!(case.outbox(), 0);
+    assert_eq!(notifier.deliveries(TENANT, usize::MAX).unwrap().len(), 3001);
 }
 
 #[tokio::test]
