@@ -53,7 +53,7 @@ pub(crate) struct Entry {
     pub(crate) transition: Transition,
     /// Attempts made so far.
     pub(crate) attempt: u32,
-    /// No attempt before this instant, milliseconds.
+    /// No attempt before this instant, milliseconds; 0 before the first.
     pub(crate) not_before: i64,
     /// When the first attempt was made, milliseconds.
     pub(crate) first_at: Option<i64>,
@@ -72,7 +72,7 @@ impl Entry {
             tenant: tenant.number(),
             method_id: method.to_owned(),
             attempt: 0,
-            not_before: transition.time,
+            not_before: 0,
             first_at: None,
             transition,
         }

@@ -321,9 +321,10 @@ impl Dispatch {
             self.uncommitted.push(Settlement::Foreign { tenant, key: key.to_vec() });
             return;
         };
-        let newest = self.looks.newest.entry(tenant).or_insert(subject.time);
         // A transition from the future must not hide those of the present from a look.
-        *newest = (*newest).max(subject.time.min(now));
+        let seen = subject.time.min(now);
+        let newest = self.looks.newest.entry(tenant).or_insert(seen);
+        *newest = (*newest).max(seen);
         let wait = Entry::decode(value)
             .map_or(Duration::ZERO, |entry| Timestamp::from_millis(entry.not_before).since(now));
         // A clock that was set back must not hold a notification for longer than any wait lasts.
