@@ -394,6 +394,10 @@ fn columns<'a, const N: usize>(
 mod tests {
     use std::collections::BTreeSet;
 
+    use moneta_storage::StoreConfig;
+    use moneta_storage::clock::ManualClock;
+    use moneta_storage::model::Selector;
+
     use super::*;
 
     /// What `fill` pushes, as `metric{device} value`.
@@ -472,6 +476,26 @@ mod tests {
         assert_eq!(CpuTimes::parse(""), None);
         assert!(parse_io("252 0 vda 1 2 x 4 5 6 7 8").is_empty());
         assert!(parse_net("eth0: 1 2 3 4 5 6 7 8 9").is_empty());
+    }
+
+    #[test]
+    fn readings_become_series_of_the_tenant_and_region() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = ManualClock::at(Timestamp::from_seconds(1_000_000));
+        let store = Store::open(directory.path(), StoreConfig::default(), clock.clone()).unwrap();
+        let mut collector = HostCollector::new("h1");
+        for seconds in [1_000_000, 1_000_010] {
+            clock.set(Timestamp::from_seconds(seconds));
+            write(&mut collector, &store, "project", "here").unwrap();
+        }
+        let tenant = store.find_tenant("project").unwrap();
+        let selector =
+            Selector { metric: Some("load.avg_1_min".to_owned()), ..Selector::default() };
+        let found = store.select(tenant, &selector).unwrap();
+        let key = store.series(tenant, found[0]).unwrap().unwrap();
+        assert_eq!((found.len(), key.region.as_str()), (1, "here"));
+        assert_eq!(key.dimensions.to_string(), "{hostname=h1, service=monitoring}");
+        store.close().unwrap();
     }
 
     /// The one test that reads this machine.

@@ -147,3 +147,6 @@ impl Notifier {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
