@@ -13,6 +13,10 @@ pub(crate) struct SampleBudget {
     used: AtomicU64,
 }
 
+/// A budget is used up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Exceeded;
+
 impl SampleBudget {
     pub(crate) fn new(max: u64) -> Self {
         SampleBudget { max, used: AtomicU64::new(0) }
@@ -24,10 +28,15 @@ impl SampleBudget {
     }
 
     /// Counts decoded samples.
-    pub(crate) fn spend(&self, samples: usize) -> Result<(), Error> {
+    pub(crate) fn spend(&self, samples: usize) -> Result<(), Exceeded> {
         let samples = u64::try_from(samples).unwrap_or(u64::MAX);
         let before = self.used.fetch_add(samples, Ordering::Relaxed);
-        if before.saturating_add(samples) > self.max { Err(self.exceeded()) } else { Ok(()) }
+        if before.saturating_add(samples) > self.max { Err(Exceeded) } else { Ok(()) }
+    }
+
+    /// Counts what was decoded within a part of this budget.
+    pub(crate) fn add(&self, part: &SampleBudget) {
+        self.used.fetch_add(part.used.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// The error of a question that needs more.
@@ -54,8 +63,8 @@ mod tests {
         budget.spend(2).unwrap();
         assert_eq!(budget.left(), 1);
         budget.spend(1).unwrap();
-        let refused = budget.spend(1).unwrap_err();
-        assert_eq!(refused.to_string(), "the query would exceed the limit of 3 samples");
+        assert_eq!(budget.spend(1), Err(Exceeded));
+        assert_eq!(budget.exceeded().to_string(), "the query would exceed the limit of 3 samples");
         assert!(check_series(SERIES_MAX).is_ok());
         assert!(check_series(SERIES_MAX + 1).is_err());
     }

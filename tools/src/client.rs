@@ -179,7 +179,7 @@ impl Client {
         if status.is_success() {
             Ok(text)
         } else {
-            Err(RequestError::Refused { status, text: refusal(&text) })
+            Err(RequestError::Refused { status, text: refusal(status, &text) })
         }
     }
 }
@@ -225,12 +225,15 @@ fn read_json(url: &Url, text: &str) -> Result<Value, RequestError> {
 
 /// What an error body says: title and description, or the nested message of older servers, or the
 /// beginning of whatever it is.
-fn refusal(body: &str) -> String {
+fn refusal(status: StatusCode, body: &str) -> String {
     const TEXT_CHARS_MAX: usize = 1000;
     let json: Value = serde_json::from_str(body).unwrap_or_default();
     let field = |value: &Value, name: &str| value.get(name)?.as_str().map(str::to_owned);
     let nested = || json.as_object()?.values().find_map(|value| field(value, "message"));
     match (field(&json, "title"), field(&json, "description")) {
+        (Some(title), Some(description)) if status.canonical_reason() == Some(&title) => {
+            description
+        }
         (Some(title), Some(description)) => format!("{title}: {description}"),
         (Some(text), None) | (None, Some(text)) => text,
         (None, None) => {
@@ -258,7 +261,10 @@ mod tests {
 
     #[test]
     fn refusals_are_told_in_the_servers_words() {
-        let check = |body: &str, want: &str| assert_eq!(refusal(body), want);
+        let check = |body: &str, want: &str| {
+            assert_eq!(refusal(StatusCode::UNPROCESSABLE_ENTITY, body), want);
+        };
+        check(r#"{"title": "Unprocessable Entity", "description": "no"}"#, "no");
         check(r#"{"title": "Bad request", "description": "no"}"#, "Bad request: no");
         check(r#"{"title": "404 Not Found"}"#, "404 Not Found");
         check(r#"{"error": {"code": 401, "message": "who?"}}"#, "who?");

@@ -3,6 +3,7 @@
 //! Series are read in ascending order whatever groups they belong to, because that is how they lie
 //! on disk; many of them are shared out among threads.
 
+use std::collections::BinaryHeap;
 use std::num::NonZero;
 use std::thread;
 
@@ -30,7 +31,8 @@ struct Member {
 }
 
 /// The finite samples of each group in `range`, ascending in time, series of equal times in order
-/// of their ids. Of a group with a single series possibly only the first `wanted` and some more.
+/// of their ids. Of a single group possibly only the first `wanted` and those that share the time of
+/// the last of them.
 pub(super) fn samples(
     source: &impl Source,
     groups: &[SeriesGroup],
@@ -41,13 +43,42 @@ pub(super) fn samples(
     if range.is_empty() {
         return Ok(groups.iter().map(|_| Vec::new()).collect());
     }
-    if let Some(series) = only_series(groups) {
-        return Ok(vec![first_samples(source, series, range, wanted, budget)?]);
-    }
     let members = members(groups);
+    if groups.len() > 1 {
+        return ended(all_samples(source, &members, groups.len(), range, budget), budget);
+    }
+    // A reading gives all of a span. Most groups are short enough to be read whole; of a long one
+    // the instant at which the page ends is found first.
+    let attempt = SampleBudget::new(first_attempt(wanted).min(budget.left()));
+    match all_samples(source, &members, groups.len(), range, &attempt) {
+        Err(Stop::SamplesExceeded) => {
+            let end = end_of_page(source, &members, range, wanted, budget)?;
+            let page = TimeRange::new(range.start, end);
+            ended(all_samples(source, &members, groups.len(), page, budget), budget)
+        }
+        whole => {
+            budget.add(&attempt);
+            ended(whole, budget)
+        }
+    }
+}
+
+/// Samples that may be decoded in the hope that they are all there are.
+fn first_attempt(wanted: usize) -> u64 {
+    const SURELY_FINE: u64 = 64 * 1024;
+    u64::try_from(wanted).unwrap_or(u64::MAX).saturating_mul(2).max(SURELY_FINE)
+}
+
+fn all_samples(
+    source: &impl Source,
+    members: &[Member],
+    groups: usize,
+    range: TimeRange,
+    budget: &SampleBudget,
+) -> Result<Vec<Vec<SampleRow>>, Stop> {
     let shares =
-        in_parallel(&members, |members| samples_of(source, members, groups.len(), range, budget))?;
-    let mut rows: Vec<Vec<SampleRow>> = groups.iter().map(|_| Vec::new()).collect();
+        in_parallel(members, |members| samples_of(source, members, groups, range, budget))?;
+    let mut rows: Vec<Vec<SampleRow>> = vec![Vec::new(); groups];
     for share in shares {
         for (rows, mut more) in rows.iter_mut().zip(share) {
             rows.append(&mut more);
@@ -57,6 +88,46 @@ pub(super) fn samples(
         rows.sort_by_key(|row| row.0);
     }
     Ok(rows)
+}
+
+/// The instant after the first `wanted` finite samples of all members together. Every series shows
+/// how much of the next ones can still matter, so that of m equal series only about `wanted` × ln m
+/// samples are looked at.
+fn end_of_page(
+    source: &impl Source,
+    members: &[Member],
+    range: TimeRange,
+    wanted: usize,
+    budget: &SampleBudget,
+) -> Result<Timestamp, Error> {
+    let mut earliest = BinaryHeap::new();
+    let mut end = range.end;
+    for member in members {
+        let range = TimeRange::new(range.start, end);
+        let looked = source.fold(&[member.series], range, None, budget.left(), &mut |_, piece| {
+            spend(&piece, budget)?;
+            // Without a window there are no summaries; one would only be a sample not counted.
+            let Piece::Samples(times, values) = piece else { return Ok(()) };
+            for (&time, value) in times.iter().zip(values) {
+                if !value.is_finite() {
+                    continue;
+                }
+                if earliest.len() >= wanted {
+                    if earliest.peek().is_none_or(|last| time >= *last) {
+                        return Err(Stop::Enough);
+                    }
+                    earliest.pop();
+                }
+                earliest.push(time);
+            }
+            Ok(())
+        });
+        ended(looked.or_else(Stop::enough), budget)?;
+        if let (true, Some(last)) = (earliest.len() >= wanted, earliest.peek()) {
+            end = Timestamp::from_millis(*last).plus_millis(1);
+        }
+    }
+    Ok(end)
 }
 
 /// The windows of each group in `range` that hold finite samples, ascending. Of a group with a
@@ -79,9 +150,9 @@ pub(super) fn windows(
     let members = members(groups);
     let shares = in_parallel(&members, |members| {
         windows_of(source, members, groups.len(), range, windows, budget)
-    })?;
+    });
     let mut rows: Vec<Vec<WindowPartial>> = groups.iter().map(|_| Vec::new()).collect();
-    for share in shares {
+    for share in ended(shares, budget)? {
         for (rows, more) in rows.iter_mut().zip(share) {
             merge_windows(rows, more);
         }
@@ -94,62 +165,6 @@ fn only_series(groups: &[SeriesGroup]) -> Option<SeriesId> {
     let [SeriesGroup { series, .. }] = groups else { return None };
     let [series] = series.as_slice() else { return None };
     Some(*series)
-}
-
-/// A page of one series. A reading gives a series whole, so a long one is first looked through for
-/// the instant at which the page ends. Most are short enough to need no look.
-fn first_samples(
-    source: &impl Source,
-    series: SeriesId,
-    range: TimeRange,
-    wanted: usize,
-    budget: &SampleBudget,
-) -> Result<Vec<SampleRow>, Error> {
-    const SURELY_FINE: u64 = 64 * 1024;
-    let pages = u64::try_from(wanted).unwrap_or(u64::MAX).saturating_mul(2);
-    let at_first = pages.max(SURELY_FINE).min(budget.left());
-    let mut rows = Vec::new();
-    let mut read = |range: TimeRange, samples_max: u64| {
-        rows.clear();
-        source.read(&[series], range, samples_max, &mut |_, samples| {
-            budget.spend(samples.times.len())?;
-            extend_finite(&mut rows, samples);
-            Ok(())
-        })
-    };
-    match read(range, at_first) {
-        Err(Stop::SamplesExceeded) => {
-            let end = end_of_page(source, series, range, wanted, budget)?;
-            finished(read(TimeRange::new(range.start, end), budget.left()), budget)?;
-        }
-        other => finished(other, budget)?,
-    }
-    Ok(rows)
-}
-
-/// The instant after the first `wanted` finite samples of a series.
-fn end_of_page(
-    source: &impl Source,
-    series: SeriesId,
-    range: TimeRange,
-    wanted: usize,
-    budget: &SampleBudget,
-) -> Result<Timestamp, Error> {
-    let (mut seen, mut end) = (0, range.end);
-    let looked = source.fold(&[series], range, None, budget.left(), &mut |_, piece| {
-        // Without a window there are no summaries; one would only make the page shorter to find.
-        let Piece::Samples(times, values) = piece else { return Ok(()) };
-        for (&time, value) in times.iter().zip(values) {
-            seen += usize::from(value.is_finite());
-            if seen == wanted {
-                end = Timestamp::from_millis(time).plus_millis(1);
-                return Err(Stop::Enough);
-            }
-        }
-        Ok(())
-    });
-    finished(looked, budget)?;
-    Ok(end)
 }
 
 fn first_windows(
@@ -167,7 +182,7 @@ fn first_windows(
         rows.add(&piece);
         if rows.len() >= wanted { Err(Stop::Enough) } else { Ok(()) }
     });
-    finished(folded, budget)?;
+    ended(folded.or_else(Stop::enough), budget)?;
     Ok(rows.into_rows())
 }
 
@@ -177,17 +192,16 @@ fn samples_of(
     groups: usize,
     range: TimeRange,
     budget: &SampleBudget,
-) -> Result<Vec<Vec<SampleRow>>, Error> {
+) -> Result<Vec<Vec<SampleRow>>, Stop> {
     let mut rows: Vec<Vec<SampleRow>> = vec![Vec::new(); groups];
     let mut place = Places::new(members);
-    let read = source.read(&ids(members), range, budget.left(), &mut |series, samples| {
+    source.read(&ids(members), range, budget.left(), &mut |series, samples| {
         budget.spend(samples.times.len())?;
         if let Some(rows) = rows.get_mut(place.of(series)) {
             extend_finite(rows, samples);
         }
         Ok(())
-    });
-    finished(read, budget)?;
+    })?;
     Ok(rows)
 }
 
@@ -198,7 +212,7 @@ fn windows_of(
     range: TimeRange,
     windows: Windows,
     budget: &SampleBudget,
-) -> Result<Vec<Vec<WindowPartial>>, Error> {
+) -> Result<Vec<Vec<WindowPartial>>, Stop> {
     let mut rows: Vec<Vec<WindowPartial>> = vec![Vec::new(); groups];
     let mut place = Places::new(members);
     let mut current: Option<(SeriesId, SeriesWindows)> = None;
@@ -209,7 +223,7 @@ fn windows_of(
         }
     };
     let fold_ms = Some(windows.fold_ms());
-    let folded = source.fold(&ids(members), range, fold_ms, budget.left(), &mut |series, piece| {
+    source.fold(&ids(members), range, fold_ms, budget.left(), &mut |series, piece| {
         spend(&piece, budget)?;
         if current.as_ref().is_none_or(|(of, _)| *of != series) {
             join(current.replace((series, SeriesWindows::new(windows))));
@@ -218,26 +232,25 @@ fn windows_of(
             rows.add(&piece);
         }
         Ok(())
-    });
-    finished(folded, budget)?;
+    })?;
     join(current);
     Ok(rows)
 }
 
-fn spend(piece: &Piece<'_>, budget: &SampleBudget) -> Result<(), Error> {
+fn spend(piece: &Piece<'_>, budget: &SampleBudget) -> Result<(), Stop> {
     match piece {
-        Piece::Samples(times, _) => budget.spend(times.len()),
+        Piece::Samples(times, _) => Ok(budget.spend(times.len())?),
         Piece::Summary(_) => Ok(()),
     }
 }
 
-/// Turns the end of a reading into an error, if it is one.
-fn finished(end: Result<(), Stop>, budget: &SampleBudget) -> Result<(), Error> {
-    match end {
-        Ok(()) | Err(Stop::Enough) => Ok(()),
-        Err(Stop::SamplesExceeded) => Err(budget.exceeded()),
-        Err(Stop::Failed(source)) => Err(source),
-    }
+/// Names the limit, if a reading ended at it.
+fn ended<T>(end: Result<T, Stop>, budget: &SampleBudget) -> Result<T, Error> {
+    end.map_err(|stop| match stop {
+        Stop::SamplesExceeded => budget.exceeded(),
+        Stop::Failed(source) => source,
+        Stop::Enough => unreachable!("only readings that can have enough end so, and they say so"),
+    })
 }
 
 /// Appends the finite samples: the rows are for languages whose texts cannot carry other numbers.
@@ -289,8 +302,8 @@ impl<'a> Places<'a> {
 /// order of the members.
 fn in_parallel<T: Send>(
     members: &[Member],
-    work: impl Fn(&[Member]) -> Result<T, Error> + Sync,
-) -> Result<Vec<T>, Error> {
+    work: impl Fn(&[Member]) -> Result<T, Stop> + Sync,
+) -> Result<Vec<T>, Stop> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let threads = cores.min(members.len() / SERIES_PER_THREAD_MIN).max(1);
     if threads == 1 {

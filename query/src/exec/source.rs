@@ -7,6 +7,7 @@ use moneta_storage::model::{Selector, SeriesId, SeriesKey, TenantId, TimeRange};
 use moneta_storage::view::{Piece, SeriesSamples, View};
 
 use crate::error::Error;
+use crate::limits::Exceeded;
 
 /// Why a reading ended before its end.
 pub(crate) enum Stop {
@@ -16,6 +17,16 @@ pub(crate) enum Stop {
     SamplesExceeded,
     /// It failed.
     Failed(Error),
+}
+
+impl Stop {
+    /// Takes having enough for the end of the reading.
+    pub(crate) fn enough(self) -> Result<(), Stop> {
+        match self {
+            Stop::Enough => Ok(()),
+            stop @ (Stop::SamplesExceeded | Stop::Failed(_)) => Err(stop),
+        }
+    }
 }
 
 impl From<moneta_storage::Error> for Stop {
@@ -33,9 +44,9 @@ impl From<moneta_storage::Error> for Stop {
     }
 }
 
-impl From<Error> for Stop {
-    fn from(source: Error) -> Self {
-        Stop::Failed(source)
+impl From<Exceeded> for Stop {
+    fn from(_: Exceeded) -> Self {
+        Stop::SamplesExceeded
     }
 }
 

@@ -199,7 +199,6 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -249,10 +248,16 @@ mod tests {
         check(&"x".repeat(HEAD_BYTES_MAX + 1), Err(Refusal::TooLarge));
     }
 
-    proptest! {
-        #[test]
-        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = parse_head(&bytes);
+    #[test]
+    fn a_damaged_head_is_read_or_refused() {
+        let head = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n";
+        for at in 0..head.len() {
+            assert_eq!(parse_head(&head[..at]), Ok(None), "a head that is not whole");
+            for byte in [0, b' ', b':', b'\r', b'\n', b'9', 0xff] {
+                let mut damaged = *head;
+                damaged[at] = byte;
+                let _ = parse_head(&damaged);
+            }
         }
     }
 

@@ -313,6 +313,20 @@ fn a_page_of_a_long_series_does_not_need_all_of_it() {
 }
 
 #[test]
+fn a_page_of_many_long_series_does_not_need_all_of_them() {
+    let memory = many(50, 400);
+    let short = Question { rows_max: 100, samples_max: 2000, ..question(Grouping::Merged) };
+    let short = Question { range: TimeRange::ALL, ..short };
+    let got = pages(short.clone(), |question| measurements_from(&memory, question));
+    let whole = Question { rows_max: 100_000, samples_max: 100_000, ..short };
+    let whole = measurements_from(&memory, &whole).unwrap();
+    let rows: Vec<Measurement> =
+        got.iter().flat_map(|page| page.groups[0].rows.iter().cloned()).collect();
+    assert_eq!((got.len(), rows.len()), (200, 20_000));
+    assert_eq!(rows, whole.groups[0].rows);
+}
+
+#[test]
 fn blocks_inside_a_window_are_not_decoded() {
     let memory = many(2, 100);
     let mut question = question(Grouping::Merged);
