@@ -94,7 +94,9 @@ impl Connection {
             http = http.no_proxy();
         }
         let http = http.build().context("the HTTP client cannot start")?;
-        Ok(Client { http, base, tenant: self.tenant.clone(), token: self.token.clone() })
+        // A variable that is set to nothing is as good as none.
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        Ok(Client { http, base, tenant: given(&self.tenant), token: given(&self.token) })
     }
 }
 
@@ -235,6 +237,7 @@ fn refusal(status: StatusCode, body: &str) -> String {
             description
         }
         (Some(title), Some(description)) => format!("{title}: {description}"),
+        (Some(title), None) if title == status.to_string() => String::new(),
         (Some(text), None) | (None, Some(text)) => text,
         (None, None) => {
             nested().unwrap_or_else(|| body.trim().chars().take(TEXT_CHARS_MAX).collect())
@@ -266,6 +269,7 @@ mod tests {
         };
         check(r#"{"title": "Unprocessable Entity", "description": "no"}"#, "no");
         check(r#"{"title": "Bad request", "description": "no"}"#, "Bad request: no");
+        check(r#"{"title": "422 Unprocessable Entity"}"#, "");
         check(r#"{"title": "404 Not Found"}"#, "404 Not Found");
         check(r#"{"error": {"code": 401, "message": "who?"}}"#, "who?");
         check(" it broke\n", "it broke");

@@ -61,15 +61,17 @@ impl From<&Summary> for Partial {
 /// A window's start and what is known of it.
 pub(crate) type WindowPartial = (Timestamp, Partial);
 
-/// The windows of one series, built from its pieces in ascending time.
+/// The first windows of one series, built from its pieces in ascending time.
 pub(crate) struct SeriesWindows {
     windows: Windows,
+    rows_max: usize,
     rows: Vec<WindowPartial>,
 }
 
 impl SeriesWindows {
-    pub(crate) fn new(windows: Windows) -> Self {
-        SeriesWindows { windows, rows: Vec::new() }
+    /// Keeps the first `rows_max` windows; what belongs to later ones is passed over.
+    pub(crate) fn new(windows: Windows, rows_max: usize) -> Self {
+        SeriesWindows { windows, rows_max, rows: Vec::new() }
     }
 
     /// Windows begun so far.
@@ -107,15 +109,23 @@ impl SeriesWindows {
     }
 
     fn join(&mut self, start: Timestamp, partial: Partial) {
+        let full = self.rows.len() >= self.rows_max;
         match self.rows.last_mut() {
             Some((last, have)) if *last == start => have.merge(&partial),
-            Some(_) | None => self.rows.push((start, partial)),
+            Some(_) | None if !full => self.rows.push((start, partial)),
+            Some(_) | None => {}
         }
     }
 }
 
-/// Joins `other` into `rows`, window by window. Both ascend.
-pub(crate) fn merge_windows(rows: &mut Vec<WindowPartial>, other: Vec<WindowPartial>) {
+/// Joins `other` into `rows`, window by window, and keeps the first `rows_max`. Both ascend. A window
+/// that is dropped has that many before it, so none that is in the end among the first was ever
+/// dropped: those are whole.
+pub(crate) fn merge_windows(
+    rows: &mut Vec<WindowPartial>,
+    other: Vec<WindowPartial>,
+    rows_max: usize,
+) {
     if rows.is_empty() {
         *rows = other;
         return;
@@ -138,6 +148,7 @@ pub(crate) fn merge_windows(rows: &mut Vec<WindowPartial>, other: Vec<WindowPart
         }
     }
     merged.extend(left);
+    merged.truncate(rows_max);
     *rows = merged;
 }
 
@@ -162,7 +173,7 @@ mod tests {
 
     #[track_caller]
     fn check(windows: Windows, pieces: &[Piece<'_>], want: &str) {
-        let mut series = SeriesWindows::new(windows);
+        let mut series = SeriesWindows::new(windows, 100);
         for piece in pieces {
             series.add(piece);
         }
@@ -227,12 +238,16 @@ mod tests {
         };
         let merge = |left: &[i64], right: &[i64]| {
             let mut left = rows(left);
-            merge_windows(&mut left, rows(right));
+            merge_windows(&mut left, rows(right), 5);
             left.iter().map(|(start, p)| (start.millis(), p.count)).collect::<Vec<_>>()
         };
         assert_eq!(
             merge(&[0, 20, 30], &[10, 20, 40]),
             [(0, 1), (10, 1), (20, 2), (30, 1), (40, 1)]
+        );
+        assert_eq!(
+            merge(&[0, 10, 20, 30, 50], &[40]),
+            [(0, 1), (10, 1), (20, 1), (30, 1), (40, 1)]
         );
         assert_eq!(merge(&[], &[10]), [(10, 1)]);
         assert_eq!(merge(&[10], &[]), [(10, 1)]);
@@ -249,9 +264,9 @@ mod tests {
             let times: Vec<i64> = steps.iter().scan(-300, |now, step| { *now += step; Some(*now) }).collect();
             let values: Vec<f64> = values.iter().take(times.len()).map(|&v| f64::from(v)).collect();
             let cut = cut.min(times.len());
-            let mut whole = SeriesWindows::new(tens());
+            let mut whole = SeriesWindows::new(tens(), 100);
             whole.add(&Piece::Samples(&times, &values));
-            let mut parts = SeriesWindows::new(tens());
+            let mut parts = SeriesWindows::new(tens(), 100);
             parts.add(&Piece::Samples(&times[..cut], &values[..cut]));
             parts.add(&Piece::Samples(&times[cut..], &values[cut..]));
             prop_assert_eq!(whole.into_rows(), parts.into_rows());

@@ -20,6 +20,7 @@ pub(crate) struct Memory {
     series: Vec<(Arc<SeriesKey>, BTreeMap<i64, Value>)>,
     decoded: AtomicU64,
     summaries: AtomicU64,
+    looked_at: AtomicU64,
 }
 
 impl Memory {
@@ -31,6 +32,11 @@ impl Memory {
     /// Summaries handed out so far.
     pub(crate) fn summaries(&self) -> u64 {
         self.summaries.load(Ordering::Relaxed)
+    }
+
+    /// Series whose definition was asked for so far.
+    pub(crate) fn looked_at(&self) -> u64 {
+        self.looked_at.load(Ordering::Relaxed)
     }
 
     pub(crate) fn write(&mut self, key: SeriesKey, time: i64, value: f64, meta: Option<&str>) {
@@ -85,6 +91,7 @@ impl Source for Memory {
     }
 
     fn series(&self, id: SeriesId) -> Result<Option<Arc<SeriesKey>>, Error> {
+        self.looked_at.fetch_add(1, Ordering::Relaxed);
         Ok(self.series.get(usize::try_from(id.number()).unwrap()).map(|(key, _)| Arc::clone(key)))
     }
 

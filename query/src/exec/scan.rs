@@ -31,8 +31,8 @@ struct Member {
 }
 
 /// The finite samples of each group in `range`, ascending in time, series of equal times in order
-/// of their ids. Of a single group possibly only the first `wanted` and those that share the time of
-/// the last of them.
+/// of their ids. Once the groups have given `wanted` rows, possibly none beyond those that share the
+/// time of the last of them: what is kept in memory does not grow with the span.
 pub(super) fn samples(
     source: &impl Source,
     groups: &[SeriesGroup],
@@ -43,24 +43,41 @@ pub(super) fn samples(
     if range.is_empty() {
         return Ok(groups.iter().map(|_| Vec::new()).collect());
     }
-    let members = members(groups);
-    if groups.len() > 1 {
-        return ended(all_samples(source, &members, groups.len(), range, budget), budget);
-    }
-    // A reading gives all of a span. Most groups are short enough to be read whole; of a long one
-    // the instant at which the page ends is found first.
+    // A reading gives all of a span, and most groups are short enough for that. Long ones are read
+    // one after the other, each no further than the page can reach.
     let attempt = SampleBudget::new(first_attempt(wanted).min(budget.left()));
-    match all_samples(source, &members, groups.len(), range, &attempt) {
-        Err(Stop::SamplesExceeded) => {
-            let end = end_of_page(source, &members, range, wanted, budget)?;
-            let page = TimeRange::new(range.start, end);
-            ended(all_samples(source, &members, groups.len(), page, budget), budget)
-        }
+    match all_samples(source, &members(groups), groups.len(), range, &attempt) {
+        Err(Stop::SamplesExceeded) => one_by_one(source, groups, range, wanted, budget),
         whole => {
             budget.add(&attempt);
             ended(whole, budget)
         }
     }
+}
+
+/// As [`samples`], of groups that are too long to be read whole. Groups that the page cannot reach
+/// come out empty.
+fn one_by_one(
+    source: &impl Source,
+    groups: &[SeriesGroup],
+    range: TimeRange,
+    wanted: usize,
+    budget: &SampleBudget,
+) -> Result<Vec<Vec<SampleRow>>, Error> {
+    let (mut all, mut missing) = (Vec::with_capacity(groups.len()), wanted);
+    for group in groups {
+        if missing == 0 {
+            all.push(Vec::new());
+            continue;
+        }
+        let members = members(std::slice::from_ref(group));
+        let end = end_of_page(source, &members, range, missing, budget)?;
+        let page = TimeRange::new(range.start, end);
+        let rows = ended(all_samples(source, &members, 1, page, budget), budget)?;
+        missing = missing.saturating_sub(rows.iter().map(Vec::len).sum());
+        all.extend(rows);
+    }
+    Ok(all)
 }
 
 /// Samples that may be decoded in the hope that they are all there are.
@@ -130,9 +147,8 @@ fn end_of_page(
     Ok(end)
 }
 
-/// The windows of each group in `range` that hold finite samples, ascending. Of a group with a
-/// single series possibly only the first `wanted`, of which the last may be incomplete if `wanted`
-/// is reached.
+/// The windows of each group in `range` that hold finite samples, ascending: of each group no more
+/// than the first `wanted`, of which the last may be incomplete if there are as many.
 pub(super) fn windows(
     source: &impl Source,
     groups: &[SeriesGroup],
@@ -149,12 +165,12 @@ pub(super) fn windows(
     }
     let members = members(groups);
     let shares = in_parallel(&members, |members| {
-        windows_of(source, members, groups.len(), range, windows, budget)
+        windows_of(source, members, groups.len(), range, windows, wanted, budget)
     });
     let mut rows: Vec<Vec<WindowPartial>> = groups.iter().map(|_| Vec::new()).collect();
     for share in ended(shares, budget)? {
         for (rows, more) in rows.iter_mut().zip(share) {
-            merge_windows(rows, more);
+            merge_windows(rows, more, wanted);
         }
     }
     Ok(rows)
@@ -175,7 +191,7 @@ fn first_windows(
     wanted: usize,
     budget: &SampleBudget,
 ) -> Result<Vec<WindowPartial>, Error> {
-    let mut rows = SeriesWindows::new(windows);
+    let mut rows = SeriesWindows::new(windows, wanted);
     let fold_ms = Some(windows.fold_ms());
     let folded = source.fold(&[series], range, fold_ms, budget.left(), &mut |_, piece| {
         spend(&piece, budget)?;
@@ -211,6 +227,7 @@ fn windows_of(
     groups: usize,
     range: TimeRange,
     windows: Windows,
+    wanted: usize,
     budget: &SampleBudget,
 ) -> Result<Vec<Vec<WindowPartial>>, Stop> {
     let mut rows: Vec<Vec<WindowPartial>> = vec![Vec::new(); groups];
@@ -219,14 +236,14 @@ fn windows_of(
     let mut join = |finished: Option<(SeriesId, SeriesWindows)>| {
         let Some((series, windows)) = finished else { return };
         if let Some(rows) = rows.get_mut(place.of(series)) {
-            merge_windows(rows, windows.into_rows());
+            merge_windows(rows, windows.into_rows(), wanted);
         }
     };
     let fold_ms = Some(windows.fold_ms());
     source.fold(&ids(members), range, fold_ms, budget.left(), &mut |series, piece| {
         spend(&piece, budget)?;
         if current.as_ref().is_none_or(|(of, _)| *of != series) {
-            join(current.replace((series, SeriesWindows::new(windows))));
+            join(current.replace((series, SeriesWindows::new(windows, wanted))));
         }
         if let Some((_, rows)) = &mut current {
             rows.add(&piece);

@@ -16,8 +16,8 @@ pub struct PageStart {
 pub struct Group<Row> {
     /// Stable over time and pages: lower-case hexadecimal, a hash of what the group is.
     pub id: String,
-    /// Of a single series (or `Every`) all its dimensions; of `By` the grouping dimensions; of
-    /// `Merged` none.
+    /// Of a single series all its dimensions; of series grouped by dimensions those; of all series
+    /// together none.
     pub dimensions: Dimensions,
     /// Ascending in time, never empty.
     pub rows: Vec<Row>,

@@ -136,6 +136,7 @@ fn a_span_is_half_open_and_series_outside_it_make_no_group() {
     let mut question = question(Grouping::Every);
     question.range = TimeRange::new(Timestamp::from_millis(30), Timestamp::from_millis(40));
     check_measurements(&memory, &question, "{host=a, zone=1} 30:4");
+    assert_eq!(memory.looked_at(), 1, "series of other times cost nothing");
     question.range.end = question.range.start;
     check_measurements(&memory, &question, "");
 }
@@ -324,6 +325,23 @@ fn a_page_of_many_long_series_does_not_need_all_of_them() {
         got.iter().flat_map(|page| page.groups[0].rows.iter().cloned()).collect();
     assert_eq!((got.len(), rows.len()), (200, 20_000));
     assert_eq!(rows, whole.groups[0].rows);
+}
+
+#[test]
+fn long_groups_after_short_ones_are_read_no_further_than_the_page() {
+    let mut memory = Memory::default();
+    for host in 0..20 {
+        for at in 0..if host < 4 { 1 } else { 500 } {
+            memory.write(key(&format!("host=h{host:02}")), at, 1.0, None);
+        }
+    }
+    let short = Question { rows_max: 600, samples_max: 3000, ..question(Grouping::Every) };
+    let got = pages(short.clone(), |question| measurements_from(&memory, question));
+    let rows_of =
+        |page: &Page<Measurement>| page.groups.iter().map(|g| g.rows.len()).sum::<usize>();
+    let rows: Vec<usize> = got.iter().map(rows_of).collect();
+    assert_eq!((rows.len(), rows.iter().sum::<usize>()), (14, 8004));
+    assert!(rows[..13].iter().all(|&rows| rows == 600), "{rows:?}");
 }
 
 #[test]
