@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::expr::{GroupBy, Matches, Page, Paging, Samples, Select, Windowed};
 use crate::limits::{SampleBudget, check_series};
 use page::Filling;
+use scan::Reach;
 
 /// The samples of an expression. Values that are not finite are left out.
 pub(crate) fn samples(
@@ -35,7 +36,8 @@ pub(crate) fn samples(
         Filling { paging, rows_per_group_max: u64::MAX, time: |row: &scan::SampleRow| row.0 };
     filling.fill(&groups, |groups, after, wanted| {
         let start = after.map_or(range.start, |after| range.start.max(after.plus_millis(1)));
-        scan::samples(source, groups, TimeRange::new(start, range.end), wanted, &budget)
+        let range = TimeRange::new(start, range.end);
+        scan::samples(source, groups, Reach { range, wanted, budget: &budget })
     })
 }
 
@@ -55,7 +57,7 @@ pub(crate) fn windowed(
     };
     let page = filling.fill(&groups, |groups, after, wanted| {
         let range = after.map_or(range, |after| windows.after(range, after));
-        scan::windows(source, groups, range, windows, wanted, &budget)
+        scan::windows(source, groups, windows, Reach { range, wanted, budget: &budget })
     })?;
     Ok(page.map_rows(|(start, partial)| {
         (start, expression.aggregates.iter().map(|&aggregate| partial.value(aggregate)).collect())

@@ -30,27 +30,50 @@ struct Member {
     group: usize,
 }
 
-/// The finite samples of each group in `range`, ascending in time, series of equal times in order
+/// How far a reading goes.
+#[derive(Clone, Copy)]
+pub(super) struct Reach<'a> {
+    pub(super) range: TimeRange,
+    /// The page takes no more rows than one less than this: the last shows that more follow.
+    pub(super) wanted: usize,
+    pub(super) budget: &'a SampleBudget,
+}
+
+impl<'a> Reach<'a> {
+    fn until(self, end: Timestamp) -> Self {
+        Reach { range: TimeRange::new(self.range.start, end), ..self }
+    }
+
+    fn from(self, start: Timestamp) -> Self {
+        Reach { range: TimeRange::new(start, self.range.end), ..self }
+    }
+
+    fn within(self, budget: &'a SampleBudget) -> Self {
+        Reach { budget, ..self }
+    }
+}
+
+/// The finite samples of each group in the range, ascending in time, series of equal times in order
 /// of their ids. Once the groups have given `wanted` rows, possibly none beyond those that share the
 /// time of the last of them: what is kept in memory does not grow with the span.
 pub(super) fn samples(
     source: &impl Source,
     groups: &[SeriesGroup],
-    range: TimeRange,
-    wanted: usize,
-    budget: &SampleBudget,
+    reach: Reach<'_>,
 ) -> Result<Vec<Vec<SampleRow>>, Error> {
-    if range.is_empty() {
+    if reach.range.is_empty() {
         return Ok(groups.iter().map(|_| Vec::new()).collect());
     }
     // A reading gives all of a span, and most groups are short enough for that. Long ones are read
     // one after the other, each no further than the page can reach.
-    let attempt = SampleBudget::new(first_attempt(wanted).min(budget.left()));
-    match all_samples(source, &members(groups), groups.len(), range, &attempt) {
-        Err(Stop::SamplesExceeded) => one_by_one(source, groups, range, wanted, budget),
+    let members = members(groups);
+    let samples_max = first_attempt(reach.wanted).min(reach.budget.left());
+    let attempt = SampleBudget::new(samples_max);
+    match all_samples(source, &members, groups.len(), reach.within(&attempt)) {
+        Err(Stop::SamplesExceeded) => one_by_one(source, groups, reach),
         whole => {
-            budget.add(&attempt);
-            ended(whole, budget)
+            reach.budget.add(&attempt);
+            ended(whole, reach.budget)
         }
     }
 }
@@ -60,41 +83,63 @@ pub(super) fn samples(
 fn one_by_one(
     source: &impl Source,
     groups: &[SeriesGroup],
-    range: TimeRange,
-    wanted: usize,
-    budget: &SampleBudget,
+    reach: Reach<'_>,
 ) -> Result<Vec<Vec<SampleRow>>, Error> {
-    let (mut all, mut missing) = (Vec::with_capacity(groups.len()), wanted);
+    let (mut all, mut missing) = (Vec::with_capacity(groups.len()), reach.wanted);
     for group in groups {
         if missing == 0 {
             all.push(Vec::new());
             continue;
         }
         let members = members(std::slice::from_ref(group));
-        let end = end_of_page(source, &members, range, missing, budget)?;
-        let page = TimeRange::new(range.start, end);
-        let rows = ended(all_samples(source, &members, 1, page, budget), budget)?;
-        missing = missing.saturating_sub(rows.iter().map(Vec::len).sum());
-        all.extend(rows);
+        let end = end_of_page(source, &members, Reach { wanted: missing, ..reach })?;
+        let read = ended(all_samples(source, &members, 1, reach.until(end)), reach.budget)?;
+        let mut rows: Vec<SampleRow> = read.into_iter().flatten().collect();
+        // The rows may all be of instants that the page takes: one more shows that more follow.
+        rows.extend(any_sample(source, &members, reach.from(end))?);
+        missing = missing.saturating_sub(rows.len());
+        all.push(rows);
     }
     Ok(all)
 }
 
 /// Samples that may be decoded in the hope that they are all there are.
 fn first_attempt(wanted: usize) -> u64 {
-    const SURELY_FINE: u64 = 64 * 1024;
-    u64::try_from(wanted).unwrap_or(u64::MAX).saturating_mul(2).max(SURELY_FINE)
+    /// A few blocks. Next to none in tests, so that they come by what follows a failed attempt.
+    const SURELY_FINE: usize = if cfg!(test) { 8 } else { 64 * 1024 };
+    u64::try_from(wanted.saturating_mul(2).max(SURELY_FINE)).unwrap_or(u64::MAX)
+}
+
+/// Some finite sample of the members, if there is one.
+fn any_sample(
+    source: &impl Source,
+    members: &[Member],
+    reach: Reach<'_>,
+) -> Result<Option<SampleRow>, Error> {
+    let Reach { range, budget, .. } = reach;
+    if range.is_empty() {
+        return Ok(None);
+    }
+    let mut found = None;
+    let looked = source.fold(&ids(members), range, None, budget.left(), &mut |_, piece| {
+        spend(&piece, budget)?;
+        let Piece::Samples(times, values) = piece else { return Ok(()) };
+        let finite = times.iter().zip(values).find(|(_, value)| value.is_finite());
+        let Some((&time, &value)) = finite else { return Ok(()) };
+        found = Some((Timestamp::from_millis(time), value, None));
+        Err(Stop::Enough)
+    });
+    ended(looked.or_else(Stop::enough), budget)?;
+    Ok(found)
 }
 
 fn all_samples(
     source: &impl Source,
     members: &[Member],
     groups: usize,
-    range: TimeRange,
-    budget: &SampleBudget,
+    reach: Reach<'_>,
 ) -> Result<Vec<Vec<SampleRow>>, Stop> {
-    let shares =
-        in_parallel(members, |members| samples_of(source, members, groups, range, budget))?;
+    let shares = in_parallel(members, |members| samples_of(source, members, groups, reach))?;
     let mut rows: Vec<Vec<SampleRow>> = vec![Vec::new(); groups];
     for share in shares {
         for (rows, mut more) in rows.iter_mut().zip(share) {
@@ -107,70 +152,104 @@ fn all_samples(
     Ok(rows)
 }
 
-/// The instant after the first `wanted` finite samples of all members together. Every series shows
-/// how much of the next ones can still matter, so that of m equal series only about `wanted` × ln m
-/// samples are looked at.
+/// The instant after the first `wanted` finite samples of all members together. What has been seen
+/// bounds how far the next series can matter: as many series again as have been seen are looked at
+/// together, so that of m equal series only about `wanted` × log m samples are decoded. A series
+/// that goes far beyond the bound ends the look, which goes on with the series after it.
 fn end_of_page(
     source: &impl Source,
     members: &[Member],
-    range: TimeRange,
-    wanted: usize,
-    budget: &SampleBudget,
+    reach: Reach<'_>,
 ) -> Result<Timestamp, Error> {
-    let mut earliest = BinaryHeap::new();
-    let mut end = range.end;
-    for member in members {
-        let range = TimeRange::new(range.start, end);
-        let looked = source.fold(&[member.series], range, None, budget.left(), &mut |_, piece| {
+    let Reach { range, wanted, budget } = reach;
+    let mut earliest = Earliest::new(wanted);
+    let (mut rest, mut seen) = (members, 0);
+    while !rest.is_empty() {
+        let (these, later) = rest.split_at(rest.len().min(seen.max(1)));
+        let range = TimeRange::new(range.start, earliest.end().unwrap_or(range.end));
+        let (mut beyond, mut broken_off) = (0, None);
+        let looked = source.fold(&ids(these), range, None, budget.left(), &mut |series, piece| {
             spend(&piece, budget)?;
-            // Without a window there are no summaries; one would only be a sample not counted.
+            // Without a window there are no summaries; one would only be samples not counted.
             let Piece::Samples(times, values) = piece else { return Ok(()) };
-            for (&time, value) in times.iter().zip(values) {
-                if !value.is_finite() {
-                    continue;
-                }
-                if earliest.len() >= wanted {
-                    if earliest.peek().is_none_or(|last| time >= *last) {
-                        return Err(Stop::Enough);
-                    }
-                    earliest.pop();
-                }
-                earliest.push(time);
+            beyond += earliest.add(times, values);
+            if beyond < wanted {
+                return Ok(());
             }
-            Ok(())
+            broken_off = Some(series);
+            Err(Stop::Enough)
         });
         ended(looked.or_else(Stop::enough), budget)?;
-        if let (true, Some(last)) = (earliest.len() >= wanted, earliest.peek()) {
-            end = Timestamp::from_millis(*last).plus_millis(1);
-        }
+        let looked_at = match broken_off {
+            Some(series) => these.partition_point(|member| member.series <= series),
+            None => these.len(),
+        };
+        seen += looked_at;
+        rest = if looked_at == these.len() {
+            later
+        } else {
+            rest.get(looked_at..).unwrap_or_default()
+        };
     }
-    Ok(end)
+    Ok(earliest.end().unwrap_or(range.end))
 }
 
-/// The windows of each group in `range` that hold finite samples, ascending: of each group no more
+/// The earliest so many times.
+struct Earliest {
+    wanted: usize,
+    times: BinaryHeap<i64>,
+}
+
+impl Earliest {
+    fn new(wanted: usize) -> Self {
+        Earliest { wanted, times: BinaryHeap::new() }
+    }
+
+    /// The instant after the last of them, once there are as many as wanted.
+    fn end(&self) -> Option<Timestamp> {
+        let last = self.times.peek().filter(|_| self.times.len() >= self.wanted)?;
+        Some(Timestamp::from_millis(*last).plus_millis(1))
+    }
+
+    /// Takes in samples of one series; gives how many of them are too late.
+    fn add(&mut self, times: &[i64], values: &[f64]) -> usize {
+        for (at, (&time, value)) in times.iter().zip(values).enumerate() {
+            if !value.is_finite() {
+                continue;
+            }
+            if self.times.len() >= self.wanted {
+                if self.times.peek().is_none_or(|last| time >= *last) {
+                    return times.len() - at;
+                }
+                self.times.pop();
+            }
+            self.times.push(time);
+        }
+        0
+    }
+}
+
+/// The windows of each group in the range that hold finite samples, ascending: of each group no more
 /// than the first `wanted`, of which the last may be incomplete if there are as many.
 pub(super) fn windows(
     source: &impl Source,
     groups: &[SeriesGroup],
-    range: TimeRange,
     windows: Windows,
-    wanted: usize,
-    budget: &SampleBudget,
+    reach: Reach<'_>,
 ) -> Result<Vec<Vec<WindowPartial>>, Error> {
-    if range.is_empty() {
+    if reach.range.is_empty() {
         return Ok(groups.iter().map(|_| Vec::new()).collect());
     }
     if let Some(series) = only_series(groups) {
-        return Ok(vec![first_windows(source, series, range, windows, wanted, budget)?]);
+        return Ok(vec![first_windows(source, series, windows, reach)?]);
     }
     let members = members(groups);
-    let shares = in_parallel(&members, |members| {
-        windows_of(source, members, groups.len(), range, windows, wanted, budget)
-    });
+    let shares =
+        in_parallel(&members, |members| windows_of(source, members, groups.len(), windows, reach));
     let mut rows: Vec<Vec<WindowPartial>> = groups.iter().map(|_| Vec::new()).collect();
-    for share in ended(shares, budget)? {
+    for share in ended(shares, reach.budget)? {
         for (rows, more) in rows.iter_mut().zip(share) {
-            merge_windows(rows, more, wanted);
+            merge_windows(rows, more, reach.wanted);
         }
     }
     Ok(rows)
@@ -186,11 +265,10 @@ fn only_series(groups: &[SeriesGroup]) -> Option<SeriesId> {
 fn first_windows(
     source: &impl Source,
     series: SeriesId,
-    range: TimeRange,
     windows: Windows,
-    wanted: usize,
-    budget: &SampleBudget,
+    reach: Reach<'_>,
 ) -> Result<Vec<WindowPartial>, Error> {
+    let Reach { range, wanted, budget } = reach;
     let mut rows = SeriesWindows::new(windows, wanted);
     let fold_ms = Some(windows.fold_ms());
     let folded = source.fold(&[series], range, fold_ms, budget.left(), &mut |_, piece| {
@@ -206,11 +284,11 @@ fn samples_of(
     source: &impl Source,
     members: &[Member],
     groups: usize,
-    range: TimeRange,
-    budget: &SampleBudget,
+    reach: Reach<'_>,
 ) -> Result<Vec<Vec<SampleRow>>, Stop> {
     let mut rows: Vec<Vec<SampleRow>> = vec![Vec::new(); groups];
     let mut place = Places::new(members);
+    let Reach { range, budget, .. } = reach;
     source.read(&ids(members), range, budget.left(), &mut |series, samples| {
         budget.spend(samples.times.len())?;
         if let Some(rows) = rows.get_mut(place.of(series)) {
@@ -225,13 +303,12 @@ fn windows_of(
     source: &impl Source,
     members: &[Member],
     groups: usize,
-    range: TimeRange,
     windows: Windows,
-    wanted: usize,
-    budget: &SampleBudget,
+    reach: Reach<'_>,
 ) -> Result<Vec<Vec<WindowPartial>>, Stop> {
     let mut rows: Vec<Vec<WindowPartial>> = vec![Vec::new(); groups];
     let mut place = Places::new(members);
+    let Reach { range, wanted, budget } = reach;
     let mut current: Option<(SeriesId, SeriesWindows)> = None;
     let mut join = |finished: Option<(SeriesId, SeriesWindows)>| {
         let Some((series, windows)) = finished else { return };
