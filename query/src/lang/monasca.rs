@@ -5,11 +5,7 @@
 
 use moneta_storage::Store;
 use moneta_storage::model::{
-<<<<<<< HEAD
-    DimensionMatcher, Dimensions, TenantId, TimeRange, Timestamp, ValueMeta,
-=======
     DimensionMatcher, Selector, TenantId, TimeRange, Timestamp, ValueMatcher, ValueMeta,
->>>>>>> query
 };
 
 use crate::error::Error;
