@@ -138,8 +138,14 @@ impl Client {
     /// POST of JSON; the answer's JSON, null if it is empty.
     pub(crate) async fn post(&self, path: &[&str], body: &Value) -> Result<Value, RequestError> {
         let url = self.url(path);
-        let text = self.send(Method::POST, url.clone(), Some(body.to_string())).await?;
+        let body = body.to_string().into_bytes();
+        let text = self.send(Method::POST, url.clone(), Some(body)).await?;
         if text.is_empty() { Ok(Value::Null) } else { read_json(&url, &text) }
+    }
+
+    /// POST of bytes that are JSON already; the answer is not looked at.
+    pub(crate) async fn post_bytes(&self, path: &[&str], body: Vec<u8>) -> Result<(), RequestError> {
+        self.send(Method::POST, self.url(path), Some(body)).await.map(drop)
     }
 
     /// DELETE of a resource.
@@ -159,7 +165,7 @@ impl Client {
         &self,
         method: Method,
         url: Url,
-        body: Option<String>,
+        body: Option<Vec<u8>>,
     ) -> Result<String, RequestError> {
         let mut request = self.http.request(method, url.clone());
         if let Some(tenant) = &self.tenant {

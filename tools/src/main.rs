@@ -6,6 +6,7 @@
 
 mod check;
 mod client;
+mod load;
 mod output;
 mod pair;
 mod query;
@@ -42,6 +43,8 @@ enum Command {
     Write(write::Write),
     /// Prove that a server takes samples, raises an alarm and notifies, and how fast
     Check(check::Check),
+    /// Send made-up samples as fast as a server takes them, and say what that cost
+    Load(load::Load),
 }
 
 fn main() -> ExitCode {
@@ -65,6 +68,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Query(query) => runtime.block_on(query.run()),
         Command::Write(write) => runtime.block_on(write.run()),
         Command::Check(check) => runtime.block_on(check.run()),
+        Command::Load(load) => runtime.block_on(load.run()),
     }
 }
 
