@@ -8,7 +8,6 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::expression::{Function, Part};
-use crate::matching::GroupNo;
 use crate::model::{Alarm, AlarmedMetric, PartState, State, Transition};
 use crate::rule::Rule;
 use crate::samples::Samples;
@@ -26,7 +25,6 @@ pub(crate) struct Member {
 /// A candidate or an alarm.
 #[derive(Debug)]
 pub(crate) struct Group {
-    pub(crate) no: GroupNo,
     pub(crate) id: Uuid,
     pub(crate) tenant: TenantId,
     pub(crate) rule: Uuid,

@@ -1,7 +1,6 @@
 //! A definition inside the engine: what the user wrote, parsed, and the groups it has.
 
 use moneta_storage::model::TenantId;
-use uuid::Uuid;
 
 use crate::expression::{Expression, Part};
 use crate::matching::Matching;
@@ -10,7 +9,6 @@ use crate::sight::Position;
 
 /// See the head of this file.
 pub(crate) struct Rule {
-    pub(crate) id: Uuid,
     pub(crate) tenant: TenantId,
     pub(crate) definition: Definition,
     pub(crate) expression: Expression,

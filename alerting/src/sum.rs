@@ -43,7 +43,7 @@ impl ExactSum {
         let mut low = 0.0;
         for partial in rest.by_ref() {
             let before = high;
-            high = before + partial;
+            high = (before + partial).clamp(f64::MIN, f64::MAX);
             low = partial - (high - before);
             if low != 0.0 {
                 break;

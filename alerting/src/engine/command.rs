@@ -48,7 +48,7 @@ impl Engine {
             }
         }
         let matching = Matching::new(&definition.spec.match_by, expression.all_parts());
-        self.rules.insert(id, Rule { id, tenant, definition, expression, matching, position });
+        self.rules.insert(id, Rule { tenant, definition, expression, matching, position });
     }
 
     /// The definition, if the tenant has it.
@@ -117,6 +117,29 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Removes a notification method from the actions of all definitions of a tenant. Returns those
+    /// that had it.
+    pub fn forget_action(&mut self, tenant: TenantId, method: &str) -> Vec<Uuid> {
+        let mut changed = Vec::new();
+        let ids = self.tenants.get(&tenant).into_iter().flat_map(|tenant| &tenant.rules);
+        for id in ids {
+            let Some(rule) = self.rules.get_mut(id) else { continue };
+            let spec = &mut rule.definition.spec;
+            let mut had = false;
+            for list in
+                [&mut spec.alarm_actions, &mut spec.ok_actions, &mut spec.undetermined_actions]
+            {
+                let before = list.len();
+                list.retain(|action| action != method);
+                had |= list.len() < before;
+            }
+            if had {
+                changed.push(*id);
+            }
+        }
+        changed
     }
 
     /// Finds out again which parts each series of a definition fits.

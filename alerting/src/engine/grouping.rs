@@ -134,7 +134,6 @@ impl Engine {
         self.groups.insert(
             no,
             Group {
-                no,
                 id,
                 tenant,
                 rule,

@@ -204,7 +204,6 @@ impl Engine {
         self.groups.insert(
             no,
             Group {
-                no,
                 id,
                 tenant,
                 rule: rule_id,
