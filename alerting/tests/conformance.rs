@@ -3,7 +3,11 @@
 //! The driver of an example is behind [`example::Subject`], so that the same examples can be run
 //! through anything else that evaluates alarms.
 
+#[cfg(test)]
 mod example;
+#[cfg(test)]
+mod invariants;
+#[cfg(test)]
 mod memory;
 
 use example::{Example, Subject, examples};

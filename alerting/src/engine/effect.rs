@@ -15,7 +15,7 @@ pub enum Effect {
         /// The alarm.
         alarm: Uuid,
         /// The record; its id is still empty.
-        transition: Transition,
+        transition: Box<Transition>,
         /// The notification methods to tell; empty when actions are disabled.
         actions: Vec<String>,
     },

@@ -199,7 +199,7 @@ impl Engine {
     }
 
     /// Takes a committed batch of writes; `last` is its last sequence. Timers due until its arrival
-    /// are run first.
+    /// are run first. Rows up to the engine's position have been handled and are left out.
     ///
     /// # Errors
     /// As for [`advance`](Self::advance).
@@ -211,7 +211,8 @@ impl Engine {
         arrival: Timestamp,
     ) -> Result<(), Error> {
         self.advance(samples, arrival)?;
-        for row in rows {
+        let done = self.sight.position.sequence;
+        for row in rows.into_iter().filter(|row| row.sequence > done) {
             self.row(samples, row)?;
         }
         self.sight.end(last);

@@ -110,7 +110,7 @@ fn announce(
     Some(Effect::Transition {
         tenant: group.tenant,
         alarm: group.id,
-        transition: group.transition(rule, live, old, reason, parts),
+        transition: Box::new(group.transition(rule, live, old, reason, parts)),
         actions: if spec.actions_enabled { actions.clone() } else { Vec::new() },
     })
 }

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use crossbeam_channel::Receiver;
 use moneta_storage::Store;
-use moneta_storage::model::{SeriesId, TenantId, Timestamp};
-use moneta_storage::record::{RecordKind, Records};
+use moneta_storage::model::{Sequence, SeriesId, TenantId, Timestamp};
+use moneta_storage::record::{RecordBatch, RecordKind, Records};
 use uuid::Uuid;
 
 use super::{Command, OutboxWaker, Service};
@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::expression::Expression;
 use crate::history::History;
 use crate::store_samples::StoreSamples;
-use crate::stored::{CHECKPOINT_ID, StoredDefinition, StoredPosition, attachment, decode};
+use crate::stored::{CHECKPOINT_ID, StoredDefinition, StoredPosition, attachment, decode, encode};
 
 /// Records read at once.
 const PAGE: usize = 1000;
@@ -34,7 +34,7 @@ impl Service {
         let clock = store.clock();
         let position = match records.get(TenantId::SYSTEM, RecordKind::Checkpoint, CHECKPOINT_ID)? {
             Some(bytes) => Position::from(decode::<StoredPosition>(&bytes, "checkpoint")?),
-            None => Position { instant: Timestamp::MIN, sequence: store.newest() },
+            None => first_position(&records, store.newest(), clock.now())?,
         };
         let engine_settings = EngineSettings {
             alarm_delay_ms: i64::from(settings.alarm_delay_seconds) * 1000,
@@ -78,6 +78,20 @@ impl Service {
     pub(crate) fn waker(&self) -> moneta_storage::feed::FeedWaker {
         self.feed.waker()
     }
+}
+
+/// What was written before alarms existed is never replayed, also if the first run ends in a crash.
+fn first_position(
+    records: &Records,
+    sequence: Sequence,
+    instant: Timestamp,
+) -> Result<Position, Error> {
+    let position = Position { sequence, instant };
+    let mut batch = RecordBatch::new();
+    let stored = encode(&StoredPosition::from(position));
+    batch.put(TenantId::SYSTEM, RecordKind::Checkpoint, CHECKPOINT_ID, stored);
+    records.commit(batch)?;
+    Ok(position)
 }
 
 fn load_tenant(

@@ -90,14 +90,16 @@ impl Service {
 
     /// Handles the next event, at the latest when the clock shows `until`.
     fn step(&mut self, until: Option<Timestamp>) -> Result<Step, Error> {
-        let due = self.due().into_iter().chain(until).min();
+        let own = self.due();
+        let due = own.into_iter().chain(until).min();
         match self.feed.next(due)? {
             FeedEvent::Batch(batch) => {
                 self.take_batch(&batch)?;
                 Ok(Step::On)
             }
             FeedEvent::Due => {
-                if let Some(due) = due {
+                // The caller's instant may lie ahead of the clock; only the loop's own moves the engine.
+                if let Some(due) = due.filter(|_| due == own) {
                     self.engine.advance(&self.samples, due)?;
                     self.commit_effects()?;
                 }
@@ -149,7 +151,9 @@ impl Service {
             );
         }
         self.refused_ahead = refused;
-        self.commit_effects()
+        self.commit_effects()?;
+        // A backlog may keep timers from firing for long.
+        self.checkpoint_if_due()
     }
 
     /// After the log was trimmed past this consumer: reads all windows again.

@@ -6,7 +6,7 @@ use moneta_alerting::{Alarm, PartState, State, Transition, UndeterminedLogic};
 use serde::Deserialize;
 
 /// What an example is run on.
-pub trait Subject {
+pub(crate) trait Subject {
     /// The clock moves to `now_ms`; everything due up to then happens.
     fn advance(&mut self, now_ms: i64);
     /// Something happens now.
@@ -21,14 +21,13 @@ pub trait Subject {
 
 /// Settings of an example, in seconds.
 #[derive(Clone, Copy)]
-pub struct ExampleSettings {
-    pub alarm_delay: u32,
-    pub future_tolerance: u32,
-    pub start_ms: i64,
+pub(crate) struct ExampleSettings {
+    pub(crate) alarm_delay: u32,
+    pub(crate) future_tolerance: u32,
 }
 
 /// A step of an example. Definitions go by their labels, alarms by their ids.
-pub enum Action<'a> {
+pub(crate) enum Action<'a> {
     Define {
         label: &'a str,
         tenant: &'a str,
@@ -67,10 +66,10 @@ pub enum Action<'a> {
 
 /// A metric identity.
 #[derive(Deserialize, Clone, PartialEq, Eq, Debug)]
-pub struct Series {
-    pub tenant: String,
-    pub name: String,
-    pub dimensions: BTreeMap<String, String>,
+pub(crate) struct Series {
+    pub(crate) tenant: String,
+    pub(crate) name: String,
+    pub(crate) dimensions: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -81,9 +80,9 @@ struct File {
 
 /// One worked example.
 #[derive(Deserialize)]
-pub struct Example {
-    pub id: String,
-    pub title: String,
+pub(crate) struct Example {
+    pub(crate) id: String,
+    pub(crate) title: String,
     #[serde(default = "thirty")]
     alarm_delay: u32,
     #[serde(default = "sixty")]
@@ -193,7 +192,7 @@ struct Listed {
 }
 
 /// All examples of the file.
-pub fn examples() -> Vec<Example> {
+pub(crate) fn examples() -> Vec<Example> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/alarming-conformance.json");
     let file: File = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let origin = file.origin;
@@ -208,14 +207,13 @@ impl Example {
     }
 
     /// Drives a subject through all steps; the first difference is the error.
-    pub fn run(
+    pub(crate) fn run(
         &self,
         subject: impl FnOnce(ExampleSettings) -> Box<dyn Subject>,
     ) -> Result<(), String> {
         let mut subject = subject(ExampleSettings {
             alarm_delay: self.alarm_delay,
             future_tolerance: self.future_tolerance,
-            start_ms: self.millis(self.steps.first().map_or(0.0, |step| step.t)),
         });
         let mut ids: BTreeMap<String, String> = BTreeMap::new();
         for (at, step) in self.steps.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! The bare engine over samples in memory.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use moneta_alerting::engine::{
@@ -19,11 +19,14 @@ use uuid::Uuid;
 
 use crate::example::{Action, ExampleSettings, Series, Subject};
 
+/// Sequence, time in milliseconds, value.
+type Write = (Sequence, i64, f64);
+
 /// Every write ever made, in order.
 #[derive(Default)]
-pub struct Memory {
+pub(crate) struct Memory {
     keys: RefCell<Vec<(TenantId, Arc<SeriesKey>)>>,
-    writes: RefCell<HashMap<SeriesId, Vec<(Sequence, i64, f64)>>>,
+    writes: RefCell<HashMap<SeriesId, Vec<Write>>>,
 }
 
 impl Memory {
@@ -80,8 +83,19 @@ impl Samples for Memory {
     }
 }
 
+/// What a crash leaves.
+struct Disk {
+    definitions: BTreeMap<Uuid, (TenantId, Definition, Position)>,
+    groups: BTreeMap<Uuid, String>,
+    members: BTreeMap<Uuid, BTreeSet<SeriesId>>,
+    held: BTreeSet<(i64, u64, u32, u32)>,
+    position: Position,
+}
+
 /// See the head of this file.
-pub struct MemoryEngine {
+pub(crate) struct MemoryEngine {
+    disk: Disk,
+    log: Vec<(Vec<FeedRow>, Sequence, Timestamp)>,
     settings: EngineSettings,
     memory: Memory,
     engine: Engine,
@@ -93,12 +107,20 @@ pub struct MemoryEngine {
 }
 
 impl MemoryEngine {
-    pub fn new(settings: ExampleSettings) -> Self {
+    pub(crate) fn new(settings: ExampleSettings) -> Self {
         let settings = EngineSettings {
             alarm_delay_ms: i64::from(settings.alarm_delay) * 1000,
             future_tolerance_ms: i64::from(settings.future_tolerance) * 1000,
         };
         MemoryEngine {
+            disk: Disk {
+                definitions: BTreeMap::new(),
+                groups: BTreeMap::new(),
+                members: BTreeMap::new(),
+                held: BTreeSet::new(),
+                position: Position::START,
+            },
+            log: Vec::new(),
             settings,
             memory: Memory::default(),
             engine: Engine::new(settings, Position::START, counter(0)),
@@ -129,35 +151,114 @@ impl MemoryEngine {
         self.engine.position().instant
     }
 
+    /// Makes durable what the engine did since the last time.
     fn collect(&mut self) {
+        let mut touched = BTreeSet::new();
         for effect in self.engine.take_effects() {
-            if let Effect::Transition { transition, .. } = effect {
-                self.transitions.push(transition);
+            let (_, group) = effect.group();
+            touched.insert(group);
+            match effect {
+                Effect::Transition { transition, .. } => self.transitions.push(*transition),
+                Effect::Changed { .. } => {}
+                Effect::Attached { series, .. } => {
+                    self.disk.members.entry(group).or_default().insert(series);
+                }
+                Effect::Removed { .. } => {
+                    self.disk.groups.remove(&group);
+                    self.disk.members.remove(&group);
+                }
+            }
+        }
+        for group in touched {
+            self.store_group(group);
+            self.engine.mark_clean(group);
+        }
+    }
+
+    fn store_group(&mut self, group: Uuid) {
+        if let Some(stored) = self.engine.export(group) {
+            self.disk.groups.insert(group, serde_json::to_string(&stored).unwrap());
+        }
+    }
+
+    fn store_definition(&mut self, label: &str) {
+        let id = self.definitions[label];
+        self.disk.definitions.remove(&id);
+        for number in 0..self.tenants.len() {
+            let tenant = TenantId::new(u32::try_from(number).unwrap() + 1);
+            if let Some(definition) = self.engine.definition(tenant, id) {
+                let position = self.engine.definition_position(id).unwrap();
+                self.disk.definitions.insert(id, (tenant, definition.clone(), position));
             }
         }
     }
 
-    /// Several samples in one request.
-    pub fn write(&mut self, rows: &[(Series, i64, f64)]) {
-        self.sequence += 1;
-        let sequence = Sequence::new(self.sequence);
-        let rows: Vec<FeedRow> = rows
-            .iter()
-            .map(|(series, time_ms, value)| {
-                let (tenant, series) = self.series(series);
-                let mut writes = self.memory.writes.borrow_mut();
-                writes.entry(series).or_default().push((sequence, *time_ms, *value));
-                let time = Timestamp::from_millis(*time_ms);
-                FeedRow { tenant, series, time, value: *value, sequence }
-            })
-            .collect();
+    /// Stores all that is needed to go on from here.
+    pub(crate) fn checkpoint(&mut self) {
+        for (_, group) in self.engine.take_dirty() {
+            self.store_group(group);
+        }
+        let place = |held: Held| (held.time, held.order, held.tenant, held.series);
+        let (added, gone) = self.engine.take_held_changes();
+        self.disk.held.extend(added.into_iter().map(place));
+        for held in gone {
+            self.disk.held.remove(&place(held));
+        }
+        self.disk.position = self.engine.position();
+    }
+
+    /// Goes on from what is on disk: the log after the checkpoint is replayed.
+    pub(crate) fn crash(&mut self) {
         let now = self.now();
-        self.engine.batch(&self.memory, rows, sequence, now).unwrap();
+        self.ids += 1 << 32;
+        let mut engine = Engine::new(self.settings, self.disk.position, counter(self.ids));
+        for (id, (tenant, definition, position)) in &self.disk.definitions {
+            let expression = Expression::parse(&definition.spec.expression).unwrap();
+            engine.restore_definition(*tenant, *id, definition.clone(), expression, *position);
+        }
+        for (id, stored) in &self.disk.groups {
+            let stored: StoredGroup = serde_json::from_str(stored).unwrap();
+            let members: Vec<SeriesId> = self.disk.members[id].iter().copied().collect();
+            engine.restore_group(&self.memory, *id, &stored, &members).unwrap();
+        }
+        for (time, order, tenant, series) in self.disk.held.iter().copied() {
+            engine.restore_held(Held { tenant, series, time, order });
+        }
+        self.engine = engine;
+        let replayed = self.log.iter().filter(|(_, last, _)| *last > self.disk.position.sequence);
+        let replayed: Vec<_> = replayed.cloned().collect();
+        for (rows, last, arrival) in replayed {
+            self.engine.batch(&self.memory, rows, last, arrival).unwrap();
+            self.collect();
+        }
+        self.advance(now.millis());
+    }
+
+    /// Several samples in one request.
+    pub(crate) fn write(&mut self, rows: &[(Series, i64, f64)]) {
+        self.write_uncommitted(rows);
         self.collect();
     }
 
+    /// The samples are durable and evaluated, but nothing of what follows from them is stored.
+    pub(crate) fn write_uncommitted(&mut self, rows: &[(Series, i64, f64)]) {
+        self.sequence += 1;
+        let sequence = Sequence::new(self.sequence);
+        let mut handed: Vec<FeedRow> = Vec::new();
+        for (series, time_ms, value) in rows {
+            let (tenant, series) = self.series(series);
+            let time = Timestamp::from_millis(*time_ms);
+            handed.push(FeedRow { tenant, series, time, value: *value, sequence });
+            let mut writes = self.memory.writes.borrow_mut();
+            writes.entry(series).or_default().push((sequence, *time_ms, *value));
+        }
+        let now = self.now();
+        self.log.push((handed.clone(), sequence, now));
+        self.engine.batch(&self.memory, handed, sequence, now).unwrap();
+    }
+
     /// Goes on with a new engine from what the old one stores.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         let position = self.engine.position();
         self.ids += 1 << 32;
         let mut engine = Engine::new(self.settings, position, counter(self.ids));
@@ -211,6 +312,7 @@ impl Subject for MemoryEngine {
                 let spec = spec(label, expression, match_by, logic, empty_coefficient);
                 let definition = definition(id, spec, &parsed, self.now());
                 self.engine.define(tenant, id, definition, parsed);
+                self.store_definition(label);
             }
             Action::Create { label, series } => {
                 let ids: Vec<SeriesId> =
@@ -242,12 +344,17 @@ impl Subject for MemoryEngine {
                 let parsed = Expression::parse(&spec.expression).unwrap();
                 let definition = definition(id, spec, &parsed, self.now());
                 self.engine.update(&self.memory, id, definition, parsed).unwrap();
+                self.store_definition(label);
             }
             Action::DeleteAlarm { alarm } => {
                 self.engine.delete_alarm(Uuid::parse_str(&alarm).unwrap());
+                for label in self.definitions.keys().cloned().collect::<Vec<_>>() {
+                    self.store_definition(&label);
+                }
             }
             Action::DeleteDefinition { label } => {
                 self.engine.delete_definition(self.definitions[label]);
+                self.store_definition(label);
             }
             Action::Restart => self.restart(),
         }
