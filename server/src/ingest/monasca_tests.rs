@@ -272,7 +272,7 @@ proptest! {
         let exact: f64 = text.parse().unwrap();
         prop_assert_eq!(finite(&text).map(f64::to_bits), Some(exact.to_bits()));
         let cut = milliseconds(&text).map(Timestamp::millis);
-        if exact.abs() < 1e15 && !text.contains('e') {
+        if text.len() <= 15 && !text.contains('e') {
             let whole = format!("{:.0}", exact.trunc());
             prop_assert_eq!(cut, whole.parse().ok());
         } else {
