@@ -103,7 +103,12 @@ impl Alarms {
     }
 
     /// Changes an alarm as a user asks.
-    pub fn update_alarm(&self, tenant: TenantId, id: &str, patch: AlarmPatch) -> Result<Alarm, Error> {
+    pub fn update_alarm(
+        &self,
+        tenant: TenantId,
+        id: &str,
+        patch: AlarmPatch,
+    ) -> Result<Alarm, Error> {
         let _ = (tenant, id, patch);
         unimplemented!()
     }

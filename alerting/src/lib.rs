@@ -4,8 +4,15 @@
 
 mod alarms;
 mod error;
+mod methods;
 mod model;
+mod notify;
+mod outbox;
 
 pub use alarms::{Alarms, Settings};
 pub use error::Error;
+pub use methods::Methods;
 pub use model::*;
+pub use notify::{
+    Delivery, DeliveryResult, LATENCY_BOUNDS_MS, Notifier, NotifySettings, NotifyStats,
+};

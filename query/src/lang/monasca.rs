@@ -1,7 +1,9 @@
 //! Monasca measurements and statistics.
 
 use moneta_storage::Store;
-use moneta_storage::model::{DimensionMatcher, Dimensions, TenantId, TimeRange, Timestamp, ValueMeta};
+use moneta_storage::model::{
+    DimensionMatcher, Dimensions, TenantId, TimeRange, Timestamp, ValueMeta,
+};
 
 use crate::error::Error;
 
