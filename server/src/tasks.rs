@@ -5,6 +5,7 @@
 //! | listener | accepts connections, serves requests | at the stop, when open requests have finished |
 //! | collector | measures this machine, if enabled | at the stop |
 //! | figures | counts alarms for `/metrics` | at the stop |
+//! | notifier | sends notifications; alerting owns it | when it is closed, before alerting |
 //!
 //! The store's and alerting's own threads end when those are closed, which comes last.
 
@@ -12,10 +13,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use moneta_alerting::{Alarms, Settings, State};
+use moneta_alerting::{Alarms, Methods, Notifier, NotifySettings, Settings, State};
 use moneta_storage::clock::{Clock, SystemClock};
 use moneta_storage::{Store, StoreConfig};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
@@ -65,13 +67,17 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Err
     let address = listener.local_addr().map_err(|source| Error::Listen { address, source })?;
 
     let (store, alarms) = open(&config, clock).await?;
-    // The notifier starts here: it takes `store`, the notification methods and the handle of this
-    // runtime, is woken by alerting after each commit, and is closed in `shutdown` before alerting.
+    let methods = Methods::open(store.records())?;
+    let settings = notify_settings(&config);
+    let notifier = Arc::new(Notifier::start(store.clone(), methods, settings, Handle::current())?);
+    // Seam: alerting has to call `notifier.wake()` after each commit to the outbox; without it the
+    // notifier looks there only when it starts.
 
     let telemetry = Arc::new(Telemetry::new());
     let services = Arc::new(Services {
         store: store.clone(),
-        alarms: alarms.clone(),
+        alarms,
+        notifier,
         pool: Pool::for_this_machine(),
         telemetry: Arc::clone(&telemetry),
         region: config.server.region.clone(),
@@ -140,6 +146,17 @@ async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<(Store, Alarms),
     .await
 }
 
+fn notify_settings(config: &Config) -> NotifySettings {
+    let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
+    let notifications = &config.notifications;
+    NotifySettings {
+        timeout: seconds(notifications.timeout_seconds),
+        ttl: seconds(notifications.ttl_seconds),
+        destinations_parallel: notifications.destinations_parallel,
+        allow_private: notifications.allow_private,
+    }
+}
+
 /// Runs a call that blocks, outside of the pool for requests.
 async fn blocking<T: Send + 'static>(
     task: &'static str,
@@ -198,7 +215,7 @@ impl Running {
                 outcome = outcome.and(Err(Error::Panicked { task }));
             }
         }
-        // The notifier is closed here.
+        self.services.notifier.close().await;
         let (store, alarms) = (self.services.store.clone(), self.services.alarms.clone());
         let alarms_closed = blocking("closing alerting", move || Ok(alarms.close()?)).await;
         let store_closed = blocking("closing the store", move || Ok(store.close()?)).await;

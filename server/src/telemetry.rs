@@ -1,10 +1,10 @@
 //! The server's own figures, as `/metrics` shows them. No label takes a value that users control.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use moneta_alerting::State;
+use moneta_alerting::{NotifyStats, State};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -48,6 +48,11 @@ struct StateLabels {
     state: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabels {
+    result: &'static str,
+}
+
 /// Why a write was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub(crate) enum Reason {
@@ -77,7 +82,22 @@ pub(crate) struct Telemetry {
     batches: BatchFamily,
     alarms: Family<StateLabels, Gauge>,
     definitions: Gauge,
+    notifications: Family<ResultLabels, Counter>,
+    notification_retries: Counter,
+    notification_queue: Gauge,
+    storage: Storage,
     process: Process,
+}
+
+/// What the store tells of itself.
+#[derive(Default)]
+struct Storage {
+    series: Gauge,
+    head_rows: Gauge,
+    log_bytes: Gauge,
+    segments: Gauge,
+    segment_samples: Gauge,
+    segment_bytes: Gauge,
 }
 
 /// What the kernel says of this process, refreshed when asked for.
@@ -107,6 +127,10 @@ impl Telemetry {
             batches: BatchFamily::new_with_constructor(request_histogram),
             alarms: Family::default(),
             definitions: Gauge::default(),
+            notifications: Family::default(),
+            notification_retries: Counter::default(),
+            notification_queue: Gauge::default(),
+            storage: Storage::default(),
             process: Process {
                 cpu_seconds: Counter::default(),
                 cpu_seen: Mutex::new(0.0),
@@ -143,6 +167,32 @@ impl Telemetry {
         );
         registry.register("alarms", "Alarms by state", self.alarms.clone());
         registry.register("alarm_definitions", "Alarm definitions", self.definitions.clone());
+        registry.register(
+            "notifications_sent",
+            "Notifications that are finished, by what became of them",
+            self.notifications.clone(),
+        );
+        registry.register(
+            "notification_retries",
+            "Attempts to be repeated",
+            self.notification_retries.clone(),
+        );
+        registry.register(
+            "notification_queue_length",
+            "Notifications that are not finished",
+            self.notification_queue.clone(),
+        );
+        let storage = &self.storage;
+        for (name, help, gauge) in [
+            ("storage_series", "Series known", &storage.series),
+            ("storage_head_rows", "Samples in memory", &storage.head_rows),
+            ("storage_wal_bytes", "Bytes of the live log", &storage.log_bytes),
+            ("storage_segments", "Segment files", &storage.segments),
+            ("storage_segment_samples", "Samples in segment files", &storage.segment_samples),
+            ("storage_segment_bytes", "Bytes of segment files", &storage.segment_bytes),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
         let process = &self.process;
         registry.register(
             "process_cpu_seconds",
@@ -245,6 +295,38 @@ impl Telemetry {
             self.alarms.get_or_create(&StateLabels { state }).set(count);
         }
         self.definitions.set(i64::try_from(definitions).unwrap_or(i64::MAX));
+    }
+
+    /// Takes over what the notifier tells.
+    pub(crate) fn set_notifications(&self, stats: &NotifyStats) {
+        for (result, count) in [
+            ("delivered", stats.delivered),
+            ("refused", stats.refused),
+            ("gave_up", stats.gave_up),
+            ("too_old", stats.too_old),
+            ("method_deleted", stats.method_deleted),
+            ("unreadable", stats.unreadable),
+        ] {
+            let counter = self.notifications.get_or_create(&ResultLabels { result });
+            counter.inner().store(count, Ordering::Relaxed);
+        }
+        self.notification_retries.inner().store(stats.retried, Ordering::Relaxed);
+        self.notification_queue.set(i64::try_from(stats.queued).unwrap_or(i64::MAX));
+    }
+
+    /// Takes over what the store tells.
+    pub(crate) fn set_storage(&self, stats: &moneta_storage::Stats) {
+        let storage = &self.storage;
+        for (gauge, value) in [
+            (&storage.series, stats.series),
+            (&storage.head_rows, stats.head_rows),
+            (&storage.log_bytes, stats.log_bytes),
+            (&storage.segments, stats.segments),
+            (&storage.segment_samples, stats.segment_samples),
+            (&storage.segment_bytes, stats.segment_bytes),
+        ] {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
     }
 
     /// All figures as text.

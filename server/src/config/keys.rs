@@ -144,4 +144,28 @@ pub(crate) const KEYS: &[Key] = &[
         "[60]",
         "Periods of repetition a notification method may have besides 0, seconds.",
     ),
+    key(
+        "notifications.timeout_seconds",
+        number(1, 60),
+        "5",
+        "How long one attempt to deliver a notification may take, seconds.",
+    ),
+    key(
+        "notifications.ttl_seconds",
+        number(60, 604_800),
+        "14400",
+        "Age of a state change after which nobody is told of it any more, seconds.",
+    ),
+    key(
+        "notifications.destinations_parallel",
+        number(1, 10_000),
+        "64",
+        "Notification methods that are served at the same time, one request each.",
+    ),
+    key(
+        "notifications.allow_private",
+        Kind::Switch,
+        "true",
+        "Whether notifications may go to loopback and internal networks.",
+    ),
 ];

@@ -102,6 +102,14 @@ pub struct QueryConfig {
 pub struct NotificationsConfig {
     /// Periods a method may have besides 0, seconds; default 60.
     pub periods_seconds: Vec<u32>,
+    /// How long one attempt may take, seconds; default 5.
+    pub timeout_seconds: u32,
+    /// Age after which a change is no longer told, seconds; default 4 hours.
+    pub ttl_seconds: u32,
+    /// Methods served at the same time; default 64.
+    pub destinations_parallel: usize,
+    /// Whether receivers may be in internal networks; default true.
+    pub allow_private: bool,
 }
 
 /// What is wrong with the configuration.

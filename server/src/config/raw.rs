@@ -127,6 +127,10 @@ impl Raw {
             query: QueryConfig { samples_max: self.number("query.samples_max")? },
             notifications: NotificationsConfig {
                 periods_seconds: self.periods("notifications.periods_seconds")?,
+                timeout_seconds: self.seconds("notifications.timeout_seconds")?,
+                ttl_seconds: self.seconds("notifications.ttl_seconds")?,
+                destinations_parallel: self.size("notifications.destinations_parallel")?,
+                allow_private: self.switch("notifications.allow_private")?,
             },
         };
         let server = &config.server;

@@ -17,7 +17,7 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use axum::routing::MethodRouter;
-use moneta_alerting::Alarms;
+use moneta_alerting::{Alarms, Notifier};
 use moneta_storage::Store;
 use tokio::sync::Semaphore;
 use tower::Service;
@@ -33,6 +33,8 @@ pub(crate) struct Services {
     pub(crate) store: Store,
     /// Alerting.
     pub(crate) alarms: Alarms,
+    /// The sender of notifications.
+    pub(crate) notifier: Arc<Notifier>,
     /// Where blocking calls run.
     pub(crate) pool: Pool,
     /// Figures.

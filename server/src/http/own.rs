@@ -53,6 +53,15 @@ struct Readiness {
     reasons: Vec<&'static str>,
 }
 
+impl Services {
+    /// Takes over whether the store has stopped writing.
+    pub(crate) fn look_at_store(&self) {
+        if self.store.stopped().is_some() {
+            self.health.writes_have_stopped();
+        }
+    }
+}
+
 /// The routes.
 pub(crate) fn routes() -> Vec<Route<Arc<Services>>> {
     vec![("/health", get(health)), ("/ready", get(ready)), ("/metrics", get(metrics))]
@@ -63,6 +72,7 @@ async fn health() -> impl IntoResponse {
 }
 
 async fn ready(State(services): State<Arc<Services>>) -> impl IntoResponse {
+    services.look_at_store();
     let reasons = services.health.reasons();
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -72,6 +82,8 @@ async fn ready(State(services): State<Arc<Services>>) -> impl IntoResponse {
 async fn metrics(State(services): State<Arc<Services>>, headers: HeaderMap) -> impl IntoResponse {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let format = Format::accepted(accept);
+    services.telemetry.set_notifications(&services.notifier.stats());
+    services.telemetry.set_storage(&services.store.stats());
     ([(header::CONTENT_TYPE, format.content_type())], services.telemetry.render(format))
 }
 

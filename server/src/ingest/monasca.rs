@@ -45,6 +45,23 @@ impl From<moneta_storage::Error> for Rejection {
     }
 }
 
+impl Rejection {
+    /// In the words of this API, where it is the store that refuses: the one rule about a single
+    /// sample that `push` enforces is the range of times.
+    pub(crate) fn of_metric(self, identity: &Identity<'_>) -> Self {
+        match self {
+            Rejection::Store(StoreRefusal(moneta_storage::Error::Invalid(text))) => {
+                let name = match identity {
+                    Identity::Raw { name, .. } => name.unescape(),
+                    Identity::Checked { name, .. } => name.as_str().into(),
+                };
+                of_metric(&format!("invalid timestamp: {text}"), &name)
+            }
+            Rejection::Malformed(_) | Rejection::Invalid(_) | Rejection::Store(_) => self,
+        }
+    }
+}
+
 /// What says which series a metric belongs to.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Identity<'a> {

@@ -5,15 +5,14 @@ use std::time::Instant;
 
 use axum::Json;
 use axum::http::StatusCode;
-use moneta_storage::ErrorKind;
 use moneta_storage::model::{Selector, SeriesId, TenantId, Timestamp, ValueMeta};
 use moneta_storage::write::WriteRequest;
+use moneta_storage::{ErrorKind, Store};
 use tokio::sync::oneshot;
 
 use super::call::Call;
 use super::dimension_filter::DimensionFilter;
 use super::page::{cut, metric_name, span};
-use crate::http::Services;
 use crate::http::body::Payload;
 use crate::ingest::monasca::{Rejection, each_metric};
 use crate::status::Failure;
@@ -34,15 +33,16 @@ pub(super) async fn create(call: Call, payload: Payload) -> Result<StatusCode, F
     let tenant = services.tenant(call.acting_name()?).await?;
     let bytes = payload.bytes.len();
     let (request, decoded) = if bytes <= SMALL_BODY_BYTES {
-        decode(&services, tenant, &payload.bytes)
+        decode(&services.store, &services.region, tenant, &payload.bytes)
     } else {
         let worker = Arc::clone(&services);
-        services.pool.run(move || Ok(decode(&worker, tenant, &payload.bytes))).await?
+        let decode = move || Ok(decode(&worker.store, &worker.region, tenant, &payload.bytes));
+        services.pool.run(decode).await?
     };
     let samples = request.len();
     let result = match decoded {
         Ok(()) if request.is_empty() => Ok(()),
-        Ok(()) => commit(&services, request).await,
+        Ok(()) => commit(&services.store, request).await,
         Err(rejection) => Err(rejection),
     };
     match result {
@@ -76,25 +76,27 @@ fn reason(rejection: &Rejection) -> Reason {
 
 /// Reads a body into a write request. What was read before a refusal is in it, only to be counted.
 fn decode(
-    services: &Services,
+    store: &Store,
+    region: &str,
     tenant: TenantId,
     body: &[u8],
 ) -> (WriteRequest, Result<(), Rejection>) {
-    let mut request = services.store.request(tenant);
+    let mut request = store.request(tenant);
     let mut raw = Vec::with_capacity(256);
     let result = each_metric(body, |metric| {
         metric.identity.raw(&mut raw);
         let meta = metric.meta.as_deref().and_then(ValueMeta::new);
-        let key = || metric.identity.key(&services.region);
-        request.push(&raw, key, metric.time, metric.value, meta)
+        let key = || metric.identity.key(region);
+        let pushed = request.push(&raw, key, metric.time, metric.value, meta);
+        pushed.map_err(|rejection: Rejection| rejection.of_metric(&metric.identity))
     });
     (request, result)
 }
 
 /// Waits until a request is durable.
-async fn commit(services: &Services, request: WriteRequest) -> Result<(), Rejection> {
+async fn commit(store: &Store, request: WriteRequest) -> Result<(), Rejection> {
     let (ack, acknowledged) = oneshot::channel();
-    services.store.submit(request, move |result| {
+    store.submit(request, move |result| {
         // A client that went away needs no answer; the write stands.
         let _ = ack.send(result);
     })?;
@@ -191,4 +193,91 @@ fn elements_of(
         }
     }
     Ok(elements)
+}
+
+#[cfg(test)]
+mod tests {
+    use moneta_storage::StoreConfig;
+    use moneta_storage::clock::ManualClock;
+    use moneta_storage::model::TimeRange;
+
+    use super::*;
+
+    const NOW: i64 = 1_795_166_675_000;
+
+    /// Writes a body and gives every sample stored, or the refusal.
+    async fn write(store: &Store, body: &str) -> Result<Vec<String>, Failure> {
+        let tenant = store.tenant("t").unwrap();
+        let (request, decoded) = decode(store, "r", tenant, body.as_bytes());
+        decoded?;
+        commit(store, request).await?;
+        let series = store.select(tenant, &Selector::default())?;
+        let mut rows = Vec::new();
+        store.view(tenant).read(&series, TimeRange::ALL, 1000, |id, samples| {
+            let key = store.series(tenant, id)?.unwrap();
+            for (at, (time, value)) in samples.times.iter().zip(&samples.values).enumerate() {
+                let metas = samples.metas.iter();
+                let meta = metas.filter(|(of, _)| *of as usize == at).map(|(_, m)| m.text());
+                let meta = meta.collect::<String>();
+                let ago = NOW - time;
+                rows.push(format!(
+                    "{}{}@{} {ago} {value}{meta}",
+                    key.metric, key.dimensions, key.region
+                ));
+            }
+            Ok::<_, moneta_storage::Error>(())
+        })?;
+        Ok(rows)
+    }
+
+    #[tokio::test]
+    async fn bodies_reach_the_store_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = ManualClock::at(Timestamp::from_millis(NOW));
+        let store = Store::open(folder.path(), StoreConfig::default(), clock).unwrap();
+        let item = |name: &str, dimensions: &str, ago: i64, more: &str| {
+            let time = NOW - ago;
+            format!(
+                r#"{{"name":"{name}","dimensions":{dimensions},"timestamp":{time}.9,"value":{ago}{more}}}"#
+            )
+        };
+        let first = [
+            item("a", r#"{"h":"1","z":"x"}"#, 5, ""),
+            item("a", r#"{"z":"x","h":"1"}"#, 4, r#","value_meta":{"k": 1}"#),
+            item("b", "{}", 3, r#","value_meta":null"#),
+        ];
+        let rows = write(&store, &format!("[{}]", first.join(","))).await.unwrap();
+        let want = [r"a{h=1, z=x}@r 5 5", r#"a{h=1, z=x}@r 4 4{"k":1}"#, r"b{}@r 3 3"];
+        assert_eq!(rows, want);
+
+        let refused = [
+            (item("a", r#"{"h":"","z":"x"}"#, 2, ""), 422),
+            (item("a b", "{}", 2, ""), 422),
+            ("{}".to_owned(), 422),
+            ("{".to_owned(), 400),
+            (item("c", "{}", -2 * 86_400_000, ""), 422),
+            (item("c", "{}", 3 * NOW, ""), 422),
+        ];
+        for (bad, status) in refused {
+            let body = format!("[{},{bad}]", item("c", "{}", 1, ""));
+            let failure = write(&store, &body).await.unwrap_err();
+            assert_eq!(failure.status.as_u16(), status, "{bad}: {}", failure.description);
+        }
+        let ahead = write(&store, &item("c", "{}", -2 * 86_400_000, "")).await.unwrap_err();
+        assert!(ahead.description.starts_with("invalid timestamp"), "{}", ahead.description);
+        assert!(ahead.description.ends_with(": for metric c"), "{}", ahead.description);
+
+        // Known series, told apart by raw bytes, and one that is spelt with an escape.
+        let again = [item("a", r#"{"h":"1","z":"x"}"#, 2, ""), item(r"\u0062", "{}", 1, "")];
+        let rows = write(&store, &format!("[{}]", again.join(","))).await.unwrap();
+        let want = [
+            r"a{h=1, z=x}@r 5 5",
+            r#"a{h=1, z=x}@r 4 4{"k":1}"#,
+            r"a{h=1, z=x}@r 2 2",
+            r"b{}@r 3 3",
+            r"b{}@r 1 1",
+        ];
+        assert_eq!(rows, want);
+        store.close().unwrap();
+    }
 }
