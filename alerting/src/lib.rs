@@ -14,6 +14,7 @@ mod judge;
 mod matching;
 mod methods;
 mod model;
+mod notify;
 mod outbox;
 mod reason;
 mod rule;
