@@ -80,7 +80,8 @@ impl Kv {
     /// Opens or creates the database in `directory`.
     pub(crate) fn open(directory: &Path, sizes: &KvSizes) -> Result<Self, Error> {
         let cache = Cache::new_lru_cache(sizes.cache_bytes);
-        let mut options = Options::default();
+        // A log file would be given the size of the log's write buffer, half a gigabyte, at once.
+        let mut options = Options::default().get_options_from_string("allow_fallocate=false")?;
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
