@@ -37,6 +37,8 @@ pub(crate) struct Services {
     pub(crate) notifier: Arc<Notifier>,
     /// Where blocking calls run.
     pub(crate) pool: Pool,
+    /// Where large bodies are decoded.
+    pub(crate) decoders: Pool,
     /// Figures.
     pub(crate) telemetry: Arc<Telemetry>,
     /// Region of every series.

@@ -37,7 +37,7 @@ pub(super) async fn create(call: Call, payload: Payload) -> Result<StatusCode, F
     } else {
         let worker = Arc::clone(&services);
         let decode = move || Ok(decode(&worker.store, &worker.region, tenant, &payload.bytes));
-        services.pool.run(decode).await?
+        services.decoders.run(decode).await?
     };
     let samples = request.len();
     let result = match decoded {
