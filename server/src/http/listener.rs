@@ -15,11 +15,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::Front;
+use super::write_deadline::WriteDeadline;
 use crate::shutdown::stopped;
 
 /// How long a connection may wait for the head of its next request, which is also how long it may
 /// be idle.
 const HEAD_TIME: Duration = Duration::from_secs(75);
+/// How long a client may leave its answer unread.
+const UNREAD_TIME: Duration = Duration::from_secs(30);
 /// How long open requests may take to finish when the server stops.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// How long to wait before accepting again after the system refused, as when files run out.
@@ -87,7 +90,8 @@ async fn connection(stream: TcpStream, front: Arc<Front>, mut stop: watch::Recei
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let connection =
+        builder.serve_connection(TokioIo::new(WriteDeadline::new(stream, UNREAD_TIME)), service);
     tokio::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,

@@ -8,6 +8,7 @@ pub(crate) mod listener;
 pub(crate) mod monasca;
 pub(crate) mod own;
 pub(crate) mod process;
+mod write_deadline;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
