@@ -3,11 +3,29 @@
 //! Alerting decides; it never parses HTTP. It reads storage and is fed by its feed.
 
 mod alarms;
+mod definition;
+pub mod engine;
 mod error;
+pub mod expression;
+mod group;
+mod held;
+mod history;
+mod judge;
+mod matching;
 mod methods;
 mod model;
 mod notify;
 mod outbox;
+mod reason;
+mod rule;
+mod samples;
+mod service;
+mod sight;
+mod state;
+mod store_samples;
+mod stored;
+mod sum;
+mod window;
 
 pub use alarms::{Alarms, Settings};
 pub use error::Error;

@@ -44,7 +44,7 @@ pub enum UndeterminedLogic {
 }
 
 /// What a user writes to create a definition, or to replace one. Checked by [`crate::Alarms`].
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct DefinitionSpec {
     /// 1 to 255 characters, unique in the tenant.
     pub name: String,

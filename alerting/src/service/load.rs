@@ -1,0 +1,151 @@
+//! Going on after a restart: definitions, groups and held-back samples are read, windows are built
+//! from storage as of each group's place in the log, and the log after the checkpoint is replayed.
+
+use std::collections::HashMap;
+
+use crossbeam_channel::Receiver;
+use moneta_storage::Store;
+use moneta_storage::model::{Sequence, SeriesId, TenantId, Timestamp};
+use moneta_storage::record::{RecordBatch, RecordKind, Records};
+use uuid::Uuid;
+
+use super::{Command, OutboxWaker, Service};
+use crate::alarms::Settings;
+use crate::definition;
+use crate::engine::{Engine, EngineSettings, Position, StoredGroup};
+use crate::error::Error;
+use crate::expression::Expression;
+use crate::history::History;
+use crate::store_samples::StoreSamples;
+use crate::stored::{CHECKPOINT_ID, StoredDefinition, StoredPosition, attachment, decode, encode};
+
+/// Records read at once.
+const PAGE: usize = 1000;
+
+impl Service {
+    /// Loads everything and opens the feed.
+    pub(crate) fn open(
+        store: Store,
+        settings: Settings,
+        commands: Receiver<Command>,
+        outbox_waker: OutboxWaker,
+    ) -> Result<Self, Error> {
+        let records = store.records();
+        let clock = store.clock();
+        let position = match records.get(TenantId::SYSTEM, RecordKind::Checkpoint, CHECKPOINT_ID)? {
+            Some(bytes) => Position::from(decode::<StoredPosition>(&bytes, "checkpoint")?),
+            None => first_position(&records, store.newest(), clock.now())?,
+        };
+        let engine_settings = EngineSettings {
+            alarm_delay_ms: i64::from(settings.alarm_delay_seconds) * 1000,
+            future_tolerance_ms: i64::from(settings.future_tolerance_seconds) * 1000,
+        };
+        let samples = StoreSamples::new(store.clone());
+        let mut engine = Engine::new(engine_settings, position, Uuid::new_v4);
+        let tenants = store.tenants();
+        for tenant in &tenants {
+            load_tenant(&records, &samples, &mut engine, *tenant)?;
+        }
+        // Groups are read as of their own places, at which other samples were held back.
+        for tenant in &tenants {
+            each(&records, *tenant, RecordKind::HeldBack, |_, value| {
+                engine.restore_held(decode(value, "held-back sample")?);
+                Ok(())
+            })?;
+        }
+        samples.rest();
+        let feed = store.feed(position.sequence)?;
+        Ok(Service {
+            history: History::new(records.clone()),
+            checkpointed: (position.sequence, clock.now()),
+            settings,
+            records,
+            clock,
+            samples,
+            engine,
+            feed,
+            commands,
+            waiters: Vec::new(),
+            outbox_waker,
+            refused_ahead: 0,
+            cut_off_reported: false,
+            closing: false,
+            store,
+        })
+    }
+
+    /// A handle that makes the loop look for commands.
+    pub(crate) fn waker(&self) -> moneta_storage::feed::FeedWaker {
+        self.feed.waker()
+    }
+}
+
+/// What was written before alarms existed is never replayed, also if the first run ends in a crash.
+fn first_position(
+    records: &Records,
+    sequence: Sequence,
+    instant: Timestamp,
+) -> Result<Position, Error> {
+    let position = Position { sequence, instant };
+    let mut batch = RecordBatch::new();
+    let stored = encode(&StoredPosition::from(position));
+    batch.put(TenantId::SYSTEM, RecordKind::Checkpoint, CHECKPOINT_ID, stored);
+    records.commit(batch)?;
+    Ok(position)
+}
+
+fn load_tenant(
+    records: &Records,
+    samples: &StoreSamples,
+    engine: &mut Engine,
+    tenant: TenantId,
+) -> Result<(), Error> {
+    each(records, tenant, RecordKind::Definition, |id, value| {
+        let stored: StoredDefinition = decode(value, "alarm definition")?;
+        let expression = Expression::parse(&stored.spec.expression)?;
+        let id = uuid(id, "alarm definition")?;
+        let (created, updated) =
+            (Timestamp::from_millis(stored.created), Timestamp::from_millis(stored.updated));
+        let definition = definition::build(id, stored.spec, &expression, created, updated);
+        engine.restore_definition(tenant, id, definition, expression, stored.position.into());
+        Ok(())
+    })?;
+    let mut members: HashMap<Uuid, Vec<SeriesId>> = HashMap::new();
+    each(records, tenant, RecordKind::AlarmSeries, |id, _| {
+        if let Some((group, series)) = attachment(id) {
+            members.entry(group).or_default().push(series);
+        }
+        Ok(())
+    })?;
+    each(records, tenant, RecordKind::Alarm, |id, value| {
+        let id = uuid(id, "alarm")?;
+        let stored: StoredGroup = decode(value, "alarm")?;
+        let series = members.remove(&id).unwrap_or_default();
+        engine.restore_group(samples, id, &stored, &series)
+    })
+}
+
+fn uuid(id: &[u8], what: &'static str) -> Result<Uuid, Error> {
+    let corrupt = |_| Error::Store(moneta_storage::Error::corrupt(what, "an alerting record"));
+    Uuid::from_slice(id).map_err(corrupt)
+}
+
+/// Calls `take` with id and value of every record of a kind.
+fn each(
+    records: &Records,
+    tenant: TenantId,
+    kind: RecordKind,
+    mut take: impl FnMut(&[u8], &[u8]) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let page = records.scan(tenant, kind, &[], after.as_deref(), PAGE)?;
+        for (id, value) in &page {
+            take(id, value)?;
+        }
+        match page.into_iter().next_back() {
+            Some((id, _)) => after = Some(id),
+            None => return Ok(()),
+        }
+    }
+}

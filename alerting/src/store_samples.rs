@@ -1,0 +1,93 @@
+//! [`Samples`] of a store.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use moneta_storage::Store;
+use moneta_storage::model::{Sequence, SeriesId, SeriesKey, TenantId, TimeRange, Timestamp};
+use moneta_storage::view::{Piece, View};
+
+use crate::engine::Samples;
+use crate::error::Error;
+
+/// How far back the search for the newest sample looks first, milliseconds. Each further step looks
+/// sixteen times as far.
+const FIRST_LOOK_MS: i64 = 3_600_000;
+
+/// The samples of a store, as of any sequence the engine has not released.
+pub(crate) struct StoreSamples {
+    store: Store,
+    /// The view used last: one request is often asked about many times.
+    view: RefCell<Option<(TenantId, Sequence, View)>>,
+}
+
+impl StoreSamples {
+    pub(crate) fn new(store: Store) -> Self {
+        StoreSamples { store, view: RefCell::new(None) }
+    }
+
+    /// Lets go of the view, and so of the files it holds.
+    pub(crate) fn rest(&self) {
+        *self.view.borrow_mut() = None;
+    }
+}
+
+impl Samples for StoreSamples {
+    fn key(&self, tenant: TenantId, series: SeriesId) -> Result<Option<Arc<SeriesKey>>, Error> {
+        Ok(self.store.series(tenant, series)?)
+    }
+
+    fn read(
+        &self,
+        tenant: TenantId,
+        series: SeriesId,
+        range: TimeRange,
+        upto: Sequence,
+        each: &mut dyn FnMut(i64, f64),
+    ) -> Result<(), Error> {
+        let mut kept = self.view.borrow_mut();
+        let current = kept.as_ref().is_some_and(|(t, s, _)| (*t, *s) == (tenant, upto));
+        if !current {
+            *kept = Some((tenant, upto, self.store.view_as_of(tenant, upto)));
+        }
+        let Some((_, _, view)) = kept.as_ref() else { return Ok(()) };
+        view.fold(&[series], range, None, u64::MAX, |_, piece| {
+            match piece {
+                Piece::Samples(times, values) => {
+                    for (time, value) in times.iter().zip(values) {
+                        each(*time, *value);
+                    }
+                }
+                // Without a window there are none.
+                Piece::Summary(_) => {}
+            }
+            Ok(())
+        })
+    }
+
+    fn newest(
+        &self,
+        tenant: TenantId,
+        series: SeriesId,
+        range: TimeRange,
+        upto: Sequence,
+    ) -> Result<Option<(i64, f64)>, Error> {
+        let mut end = range.end;
+        let mut look = FIRST_LOOK_MS;
+        while end > range.start {
+            let start = end.plus_millis(-look).max(range.start);
+            let mut newest = None;
+            self.read(tenant, series, TimeRange::new(start, end), upto, &mut |time, value| {
+                newest = Some((time, value));
+            })?;
+            if newest.is_some() {
+                return Ok(newest);
+            }
+            (end, look) = (start, look.saturating_mul(16));
+            if start == Timestamp::MIN {
+                break;
+            }
+        }
+        Ok(None)
+    }
+}
