@@ -70,8 +70,8 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Err
     let methods = Methods::open(store.records())?;
     let settings = notify_settings(&config);
     let notifier = Arc::new(Notifier::start(store.clone(), methods, settings, Handle::current())?);
-    // Seam: alerting has to call `notifier.wake()` after each commit to the outbox; without it the
-    // notifier looks there only when it starts.
+    let woken = Arc::clone(&notifier);
+    alarms.on_outbox(Arc::new(move || woken.wake()));
 
     let telemetry = Arc::new(Telemetry::new());
     let services = Arc::new(Services {
