@@ -1,5 +1,7 @@
 //! The Monasca API over HTTP, on a server with a real store and a clock that stands still.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -135,6 +137,16 @@ async fn series_are_listed_in_pages() {
     assert!(server.list(&format!("/v2.0/metrics/dimensions/names?{span}")).await.is_empty());
     let span = "start_time=2026-11-20T09:22:00Z&end_time=2026-11-20T09:24:00Z";
     assert_eq!(server.list(&format!("/v2.0/metrics?{span}")).await.len(), 2);
+    // An offset that has no measurement in the span still has its place.
+    for (at, one) in all.iter().enumerate() {
+        let id = one["id"].as_str().unwrap();
+        let rest = server.list(&format!("/v2.0/metrics?{span}&offset={id}")).await;
+        let want = all[at + 1..].iter().filter(|one| one["name"] == "cpu.idle");
+        assert_eq!(rest, want.cloned().collect::<Vec<_>>());
+    }
+    for offset in ["999", "abc"] {
+        assert_eq!(server.get(&format!("/v2.0/metrics?offset={offset}")).await.0, 422);
+    }
     assert_eq!(
         server.list("/v2.0/metrics/names").await,
         [json!({"name": "cpu.idle"}), json!({"name": "mem.free"})]
