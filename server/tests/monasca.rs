@@ -1,6 +1,6 @@
 //! The Monasca API over HTTP, on a server with a real store and a clock that stands still.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
