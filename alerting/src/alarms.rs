@@ -103,6 +103,13 @@ impl Alarms {
         Ok(Alarms { shared: Arc::new(shared) })
     }
 
+    /// The notification methods. Clones share what keeps their names unique, so whoever else needs
+    /// them takes these.
+    #[must_use]
+    pub fn shared_methods(&self) -> Methods {
+        self.shared.methods.clone()
+    }
+
     /// Calls `wake` after every commit that put notifications into the outbox. Replaces an earlier
     /// one. It is called on the engine's thread and must not block.
     pub fn on_outbox(&self, wake: Arc<dyn Fn() + Send + Sync>) {

@@ -26,7 +26,6 @@ const VERSION: u8 = 1;
 ///
 /// # Errors
 /// `Invalid` if an id is longer than a record id can hold.
-#[allow(dead_code, reason = "called by the engine")]
 pub(crate) fn enqueue(
     batch: &mut RecordBatch,
     tenant: TenantId,

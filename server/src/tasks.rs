@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use moneta_alerting::{Alarms, Methods, Notifier, NotifySettings, Settings, State};
+use moneta_alerting::{Alarms, Notifier, NotifySettings, Settings, State};
 use moneta_storage::clock::{Clock, SystemClock};
 use moneta_storage::{Store, StoreConfig};
 use tokio::net::TcpListener;
@@ -67,11 +67,13 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Err
     let address = listener.local_addr().map_err(|source| Error::Listen { address, source })?;
 
     let (store, alarms) = open(&config, clock).await?;
-    let methods = Methods::open(store.records())?;
     let settings = notify_settings(&config);
+    let methods = alarms.shared_methods();
     let notifier = Arc::new(Notifier::start(store.clone(), methods, settings, Handle::current())?);
     let woken = Arc::clone(&notifier);
     alarms.on_outbox(Arc::new(move || woken.wake()));
+    // What was committed before the line above was nobody's call.
+    notifier.wake();
 
     let telemetry = Arc::new(Telemetry::new());
     let services = Arc::new(Services {
