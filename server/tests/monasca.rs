@@ -336,3 +336,64 @@ async fn the_server_tells_of_itself() {
     assert_eq!((status, &logs["title"]), (501, &json!("Not Implemented")));
     server.running.shutdown().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_measurement_reaches_the_webhook() {
+    let server = Server::start().await;
+    let receiver = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}/hook", receiver.local_addr().unwrap());
+    let method = json!({"name": "hook", "type": "WEBHOOK", "address": address});
+    let (status, method) = server.send("POST", "/v2.0/notification-methods", method).await;
+    assert_eq!(status, 201, "{method}");
+    let body = json!({"name": "hot", "expression": "max(cpu.idle) > 90",
+                      "alarm_actions": [method["id"]]});
+    let (status, made) = server.send("POST", "/v2.0/alarm-definitions", body).await;
+    assert_eq!(status, 201, "{made}");
+    let write = json!(metric("cpu.idle", "h1", 0, 95.0));
+    assert_eq!(server.send("POST", "/v2.0/metrics", write).await.0, 204);
+
+    let (mut stream, _) = receiver.accept().await.unwrap();
+    let mut request = String::new();
+    let told: Value = loop {
+        let mut buffer = [0; 4096];
+        let count = stream.read(&mut buffer).await.unwrap();
+        assert!(count > 0, "the request ended after {request}");
+        request.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
+        let body = request.split_once("\r\n\r\n").and_then(|(_, body)| body.parse().ok());
+        if let Some(body) = body {
+            break body;
+        }
+    };
+    let answer = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+    stream.write_all(answer).await.unwrap();
+    drop(stream);
+    assert!(request.starts_with("POST /hook HTTP/1.1\r\n"), "{request}");
+    assert_eq!((&told["state"], &told["alarm_name"]), (&json!("ALARM"), &json!("hot")), "{told}");
+    server.running.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn large_bodies_are_taken_and_too_large_ones_refused() {
+    let server = Server::start().await;
+    let hosts = (0..2000).map(|n| metric("cpu.idle", &format!("h{n}"), 0, 1.0));
+    let body: Vec<Value> = hosts.collect();
+    assert!(json!(body).to_string().len() > 128 * 1024);
+    assert_eq!(server.send("POST", "/v2.0/metrics", json!(body)).await.0, 204);
+    assert_eq!(server.list("/v2.0/metrics?name=cpu.idle").await.len(), 2000);
+    let mut wrong = body;
+    wrong.push(json!({"name": "a b", "value": 1, "timestamp": NOW}));
+    let (status, refused) = server.send("POST", "/v2.0/metrics", json!(wrong)).await;
+    assert_eq!(
+        (status, &refused["description"]),
+        (422, &json!("invalid characters in metric name: a b"))
+    );
+
+    let mut stream = TcpStream::connect(server.running.address()).await.unwrap();
+    let head = "POST /v2.0/metrics HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+                content-length: 33554433\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 413");
+    server.running.shutdown().await.unwrap();
+}
