@@ -1,7 +1,7 @@
 //! The server: every wire format that comes in, and the wiring of the layers below.
 //!
-//! A request passes [`http`](crate::tasks) in this order: connection limits, host and origin rules,
-//! request limits, routing, one file per resource. Nothing here decides about samples or alarms;
+//! A request passes, in this order: limits of connections, rules for host and origin, the limit of
+//! requests, routing, the file of its resource. Nothing here decides about samples or alarms;
 //! `API.md` beside this crate says what is served.
 
 #![forbid(unsafe_code)]

@@ -6,8 +6,8 @@ use tokio::sync::Semaphore;
 
 use crate::status::Failure;
 
-/// Threads per processor. Calls wait for disk as often as they compute.
-const THREADS_PER_CPU: usize = 4;
+/// Threads per processor for calls that wait for disk as often as they compute.
+const READERS_PER_CPU: usize = 4;
 
 /// Runs blocking calls, so many at once. When full, the request waits; how many may wait is bounded
 /// by the limit of concurrent requests.
@@ -17,10 +17,14 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// A pool for this machine.
-    pub(crate) fn for_this_machine() -> Self {
-        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Pool { places: Arc::new(Semaphore::new(cpus * THREADS_PER_CPU)) }
+    /// A pool for calls that read: queries, lists, changes of alarms.
+    pub(crate) fn for_reading() -> Self {
+        Pool { places: Arc::new(Semaphore::new(cpus() * READERS_PER_CPU)) }
+    }
+
+    /// A pool for decoding large bodies, so that slow queries never hold up what comes in.
+    pub(crate) fn for_decoding() -> Self {
+        Pool { places: Arc::new(Semaphore::new(cpus())) }
     }
 
     /// Runs `call` on the pool. A caller that goes away while it waits for a place never runs it.
@@ -40,4 +44,8 @@ impl Pool {
         .await
         .unwrap_or_else(|_| Err(Failure::internal("the request could not be carried out")))
     }
+}
+
+fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }

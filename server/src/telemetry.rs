@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use moneta_alerting::{NotifyStats, State};
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text};
+use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -35,7 +35,7 @@ struct IngestLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RejectedLabels {
     dialect: &'static str,
-    reason: Reason,
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -54,7 +54,7 @@ struct ResultLabels {
 }
 
 /// Why a write was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
     /// Not in the form of its dialect.
     Malformed,
@@ -66,6 +66,18 @@ pub(crate) enum Reason {
     Limit,
     /// The store cannot write.
     Failed,
+}
+
+impl Reason {
+    fn label(self) -> &'static str {
+        match self {
+            Reason::Malformed => "malformed",
+            Reason::Invalid => "invalid",
+            Reason::Busy => "busy",
+            Reason::Limit => "limit",
+            Reason::Failed => "failed",
+        }
+    }
 }
 
 type RequestFamily = Family<RequestLabels, Histogram, fn() -> Histogram>;
@@ -275,7 +287,8 @@ impl Telemetry {
         let labels = IngestLabels { dialect, result: "rejected" };
         self.samples.get_or_create(&labels).inc_by(u64::try_from(samples).unwrap_or(u64::MAX));
         self.count_bytes(dialect, bytes);
-        self.rejected.get_or_create(&RejectedLabels { dialect, reason }).inc();
+        let labels = RejectedLabels { dialect, reason: reason.label() };
+        self.rejected.get_or_create(&labels).inc();
     }
 
     fn count_bytes(&self, dialect: &'static str, bytes: usize) {
@@ -441,7 +454,7 @@ mod tests {
         assert!(open.ends_with("# EOF\n"));
         for sample in [
             "ingest_samples_total{dialect=\"monasca\",result=\"accepted\"} 5\n",
-            "ingest_rejected_total{dialect=\"monasca\",reason=\"Malformed\"} 1\n",
+            "ingest_rejected_total{dialect=\"monasca\",reason=\"malformed\"} 1\n",
             "alarms{state=\"ALARM\"} 1\n",
             "alarm_definitions 2\n",
             "http_requests_in_flight 0\n",

@@ -15,11 +15,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::Front;
+use super::write_deadline::WriteDeadline;
 use crate::shutdown::stopped;
 
 /// How long a connection may wait for the head of its next request, which is also how long it may
 /// be idle.
 const HEAD_TIME: Duration = Duration::from_secs(75);
+/// How long a client may leave its answer unread.
+const UNREAD_TIME: Duration = Duration::from_secs(30);
 /// How long open requests may take to finish when the server stops.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// How long to wait before accepting again after the system refused, as when files run out.
@@ -87,7 +90,8 @@ async fn connection(stream: TcpStream, front: Arc<Front>, mut stop: watch::Recei
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let connection =
+        builder.serve_connection(TokioIo::new(WriteDeadline::new(stream, UNREAD_TIME)), service);
     tokio::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
@@ -98,5 +102,73 @@ async fn connection(stream: TcpStream, front: Arc<Front>, mut stop: watch::Recei
     };
     if let Err(error) = result {
         tracing::debug!(%error, "a connection broke");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::http::Route;
+    use crate::security::Reach;
+    use crate::telemetry::Telemetry;
+
+    const GET: &[u8] = b"GET /now HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+    /// Reads until `end` has come.
+    async fn read_until(stream: &mut TcpStream, end: &str) -> String {
+        let mut text = String::new();
+        while !text.ends_with(end) {
+            let mut buffer = [0; 1024];
+            let count = stream.read(&mut buffer).await.unwrap();
+            assert!(count > 0, "the connection ended after {text}");
+            text.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
+        }
+        text
+    }
+
+    #[tokio::test]
+    async fn connections_are_kept_and_open_requests_finish_at_the_stop() {
+        let (entered, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let slow = {
+            let (entered, go_on) = (Arc::clone(&entered), Arc::clone(&go_on));
+            move || async move {
+                entered.notify_one();
+                go_on.notified().await;
+                "slow"
+            }
+        };
+        let routes: Vec<Route<()>> =
+            vec![("/now", get(|| async { "quick" })), ("/slow", get(slow))];
+        let telemetry = Arc::new(Telemetry::new());
+        let front = Front::new(routes, (), Reach::ThisMachine, 9, telemetry);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, watch) = watch::channel(false);
+        let served = tokio::spawn(serve(listener, Arc::new(front), 2, watch));
+
+        let mut kept = TcpStream::connect(address).await.unwrap();
+        for _ in 0..2 {
+            kept.write_all(GET).await.unwrap();
+            let answer = read_until(&mut kept, "quick").await;
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+            assert!(answer.contains("\r\nx-openstack-request-id: req-"), "{answer}");
+        }
+        let mut waiting = TcpStream::connect(address).await.unwrap();
+        waiting.write_all(b"GET /slow HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        entered.notified().await;
+        // Two connections are open, so this one is not served yet.
+        let mut third = TcpStream::connect(address).await.unwrap();
+        third.write_all(GET).await.unwrap();
+
+        stop.send_replace(true);
+        assert_eq!(kept.read(&mut [0; 8]).await.unwrap(), 0);
+        go_on.notify_one();
+        assert!(read_until(&mut waiting, "slow").await.contains("connection: close"));
+        served.await.unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod listener;
 pub(crate) mod monasca;
 pub(crate) mod own;
 pub(crate) mod process;
+mod write_deadline;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,6 +38,8 @@ pub(crate) struct Services {
     pub(crate) notifier: Arc<Notifier>,
     /// Where blocking calls run.
     pub(crate) pool: Pool,
+    /// Where large bodies are decoded.
+    pub(crate) decoders: Pool,
     /// Figures.
     pub(crate) telemetry: Arc<Telemetry>,
     /// Region of every series.

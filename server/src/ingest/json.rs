@@ -235,8 +235,7 @@ impl<'a> Cursor<'a> {
         let mut escaped = false;
         loop {
             let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-            let special = rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..=0x1f));
-            self.at += special.ok_or(Malformed::Syntax)?;
+            self.at += special_byte(rest).ok_or(Malformed::Syntax)?;
             match self.peek() {
                 Some(b'"') => break,
                 Some(b'\\') => {
@@ -426,6 +425,36 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// Where the first quote, backslash or control character stands. Strings are most of a body, so this
+/// looks at eight bytes at a time.
+#[inline]
+fn special_byte(bytes: &[u8]) -> Option<usize> {
+    let mut rest = bytes;
+    let mut passed = 0;
+    while let Some((word, tail)) = rest.split_first_chunk::<8>() {
+        let found = special_bits(u64::from_le_bytes(*word));
+        if found != 0 {
+            // At most 7, as a byte of the word is marked.
+            return usize::try_from(found.trailing_zeros() / 8).ok().map(|at| passed + at);
+        }
+        passed += 8;
+        rest = tail;
+    }
+    let at = rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..=0x1f))?;
+    Some(passed + at)
+}
+
+/// The top bit of the first special byte of a word, the lowest byte counting as first. Bytes above
+/// it may be marked wrongly by the borrow of the subtractions; those below are right.
+#[inline]
+fn special_bits(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = 0x8080_8080_8080_8080;
+    let zero_in = |word: u64| word.wrapping_sub(ONES) & !word & TOPS;
+    let control = word.wrapping_sub(ONES * 0x20) & !word & TOPS;
+    control | zero_in(word ^ (ONES * 0x22)) | zero_in(word ^ (ONES * 0x5c))
+}
+
 fn deeper(depth: usize) -> Result<(), Malformed> {
     if depth < DEPTH_MAX { Ok(()) } else { Err(Malformed::Depth) }
 }
@@ -559,6 +588,17 @@ mod tests {
         #[test]
         fn any_text_reads_or_fails(text in "\\PC{0,40}") {
             accepts(&text);
+        }
+
+        #[test]
+        fn special_bytes_are_found_where_they_are(
+            bytes in prop::collection::vec(
+                prop_oneof![Just(b'a'), Just(b'"'), Just(b'\\'), 0x1d_u8..0x24, any::<u8>()],
+                0..40,
+            )
+        ) {
+            let slow = bytes.iter().position(|b| matches!(b, b'"' | b'\\' | 0..=0x1f));
+            prop_assert_eq!(special_byte(&bytes), slow);
         }
 
         #[test]

@@ -106,7 +106,13 @@ async fn update(
     presence: Presence,
 ) -> Result<Json<DefinitionObject>, Failure> {
     payload.may_be_json()?;
-    let patch = patch(&payload.json()?, presence).map_err(Failure::unprocessable)?;
+    let body = payload.json()?;
+    // The one text that differs between PUT and PATCH.
+    let severity = body.get("severity").and_then(Value::as_str);
+    if presence == Optional && severity.is_some_and(|text| parse_severity(text).is_none()) {
+        return Err(Failure::unprocessable("Invalid severity"));
+    }
+    let patch = patch(&body, presence).map_err(Failure::unprocessable)?;
     call.run(|call| {
         let tenant = known_tenant(call)?;
         let definition = call.services.alarms.update_definition(tenant, call.id(), patch)?;

@@ -1,5 +1,6 @@
 //! `/v2.0/metrics`: writing measurements, listing series.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -37,7 +38,7 @@ pub(super) async fn create(call: Call, payload: Payload) -> Result<StatusCode, F
     } else {
         let worker = Arc::clone(&services);
         let decode = move || Ok(decode(&worker.store, &worker.region, tenant, &payload.bytes));
-        services.pool.run(decode).await?
+        services.decoders.run(decode).await?
     };
     let samples = request.len();
     let result = match decoded {
@@ -155,25 +156,17 @@ fn page_of_series(
     let Some(after) = after else {
         return Ok(all.into_iter().take(limit + 1).collect());
     };
-    let begin = match all.iter().position(|id| *id == after) {
-        Some(at) => at + 1,
-        // It no longer matches, as when its samples fell out of the span: find where it stood.
-        None => {
-            let place = |id: SeriesId| -> Result<(String, SeriesId), Failure> {
-                let key = store.series(tenant, id)?;
-                Ok((key.map_or_else(String::new, |key| key.metric.clone()), id))
-            };
-            let wanted = place(after)?;
-            let (mut low, mut high) = (0, all.len());
-            while low < high {
-                let middle = low + (high - low) / 2;
-                let Some(id) = all.get(middle) else { break };
-                if place(*id)? <= wanted { low = middle + 1 } else { high = middle }
-            }
-            low
-        }
-    };
-    Ok(all.into_iter().skip(begin).take(limit + 1).collect())
+    if let Some(at) = all.iter().position(|id| *id == after) {
+        return Ok(all.into_iter().skip(at + 1).take(limit + 1).collect());
+    }
+    // It has no measurement in the span any more, or never had: find its place among all series.
+    let wide = store.select(tenant, &Selector { active: None, ..selector.clone() })?;
+    let at = wide.iter().position(|id| *id == after).ok_or_else(|| {
+        Failure::unprocessable(format!("Offset value {after} is not the id of such a metric"))
+    })?;
+    let behind: HashSet<SeriesId> = wide.into_iter().skip(at + 1).collect();
+    let rest = all.into_iter().filter(|id| behind.contains(id));
+    Ok(rest.take(limit + 1).collect())
 }
 
 fn elements_of(

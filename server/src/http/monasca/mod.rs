@@ -70,3 +70,21 @@ pub(crate) fn routes() -> Vec<Route<Arc<Services>>> {
     routes.extend(versions::routes());
     routes
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+
+    use super::*;
+
+    #[test]
+    fn routes_do_not_clash() {
+        let mut routes = routes();
+        routes.extend(crate::http::own::routes());
+        // A router panics when two routes are the same.
+        let router = |router: Router<Arc<Services>>, (path, methods): Route<Arc<Services>>| {
+            router.route(path, methods)
+        };
+        assert!(routes.into_iter().fold(Router::new(), router).has_routes());
+    }
+}
