@@ -4,6 +4,8 @@
 //! through anything else that evaluates alarms.
 
 #[cfg(test)]
+mod arrivals;
+#[cfg(test)]
 mod example;
 #[cfg(test)]
 mod invariants;
