@@ -14,6 +14,7 @@ mod judge;
 mod matching;
 mod methods;
 mod model;
+mod notify;
 mod outbox;
 mod reason;
 mod rule;
@@ -28,4 +29,8 @@ mod window;
 
 pub use alarms::{Alarms, Settings};
 pub use error::Error;
+pub use methods::Methods;
 pub use model::*;
+pub use notify::{
+    Delivery, DeliveryResult, LATENCY_BOUNDS_MS, Notifier, NotifySettings, NotifyStats,
+};

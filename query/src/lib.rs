@@ -1,8 +1,15 @@
 //! Questions over the store: select series, cut time into windows, aggregate, group.
 //!
-//! One algebra under every language. Query reads storage and never learns which API asked.
+//! One algebra under every language: a language in [`lang`] compiles to [`expr`], `exec` answers it
+//! from the store. Query reads storage and never learns which API asked.
+
+#![forbid(unsafe_code)]
 
 mod error;
+mod exec;
+pub mod expr;
 pub mod lang;
+pub mod limits;
+pub mod window;
 
 pub use error::Error;

@@ -83,6 +83,7 @@ impl Error {
     }
 
     /// A failed file operation.
+    #[must_use]
     pub fn io(path: &Path, source: &std::io::Error) -> Self {
         Error::Io { path: path.to_path_buf(), message: source.to_string() }
     }

@@ -3,10 +3,23 @@
 //! A [`Feed`] is a cursor on the log. Batches come from a bounded ring in memory; a consumer that
 //! falls behind, or starts after a restart, reads the log itself. Writers never wait for consumers.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
+use crate::batch::Batch;
+use crate::clock::Clock;
 use crate::error::Error;
+use crate::key::{self, Family, Key};
+use crate::kv::Kv;
 use crate::model::{Sequence, SeriesId, TenantId, Timestamp};
+
+/// Rows that the ring holds at most, beyond its newest batch.
+const RING_ROWS_MAX: usize = 512 * 1024;
+/// Batches that the ring holds at most.
+const RING_BATCHES_MAX: usize = 16 * 1024;
+/// Rows read from the log at a time.
+const REPLAY_ROWS: usize = 256 * 1024;
 
 /// One row of a committed write.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -25,36 +38,37 @@ pub struct FeedRow {
 }
 
 /// A committed batch of requests.
-pub struct FeedBatch {
-    pub(crate) rows: Vec<FeedRow>,
-    pub(crate) first: Sequence,
-    pub(crate) last: Sequence,
-    pub(crate) arrival: Timestamp,
-}
+pub struct FeedBatch(Arc<Batch>);
 
 impl FeedBatch {
     /// The rows, in order.
     pub fn rows(&self) -> impl Iterator<Item = FeedRow> {
-        self.rows.iter().copied()
+        self.0.sequenced().map(|(sequence, row)| FeedRow {
+            tenant: row.tenant,
+            series: row.series,
+            time: Timestamp::from_millis(row.time),
+            value: row.value,
+            sequence,
+        })
     }
 
     /// Sequence of the first request.
     #[must_use]
     pub fn first(&self) -> Sequence {
-        self.first
+        self.0.first
     }
 
     /// Sequence of the last request.
     #[must_use]
     pub fn last(&self) -> Sequence {
-        self.last
+        self.0.last_sequence()
     }
 
     /// Wall-clock time at which the batch was committed. Never decreases from batch to batch; the
     /// same after a restart.
     #[must_use]
     pub fn arrival(&self) -> Timestamp {
-        self.arrival
+        self.0.arrival
     }
 }
 
@@ -76,19 +90,184 @@ pub enum FeedEvent {
     Closed,
 }
 
+/// The end at which batches enter, shared by the committer, the flush and the consumer.
+pub(crate) struct Outlet {
+    kv: Kv,
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    ring: VecDeque<Arc<Batch>>,
+    ring_rows: usize,
+    /// Newest published sequence.
+    newest: Sequence,
+    /// Arrival of the newest batch, or the latest timer handed out: no later batch arrives earlier.
+    floor: Timestamp,
+    /// Arrival of the batch that is being committed.
+    in_flight: Option<Timestamp>,
+    /// Up to here the log is trimmed.
+    trimmed: Sequence,
+    /// Number of the current consumer; 0: there is none.
+    consumer: u64,
+    consumers: u64,
+    /// What the consumer will never ask for again.
+    released: Sequence,
+    checkpoint_wanted: bool,
+    woken: bool,
+    closed: bool,
+}
+
+impl Outlet {
+    pub(crate) fn new(
+        kv: Kv,
+        clock: Arc<dyn Clock>,
+        trimmed: Sequence,
+        newest: Sequence,
+        floor: Timestamp,
+    ) -> Arc<Self> {
+        let outlet = Arc::new(Outlet {
+            kv,
+            clock: clock.clone(),
+            state: Mutex::new(State {
+                ring: VecDeque::new(),
+                ring_rows: 0,
+                newest,
+                floor,
+                in_flight: None,
+                trimmed,
+                consumer: 0,
+                consumers: 0,
+                released: trimmed,
+                checkpoint_wanted: false,
+                woken: false,
+                closed: false,
+            }),
+            changed: Condvar::new(),
+        });
+        let moved = Arc::downgrade(&outlet);
+        clock.on_change(Arc::new(move || {
+            if let Some(outlet) = moved.upgrade() {
+                // The lock makes sure that a consumer is either before its look at the clock or
+                // already waiting.
+                drop(outlet.lock());
+                outlet.changed.notify_all();
+            }
+        }));
+        outlet
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no code panics while it holds the feed")
+    }
+
+    /// Announces a commit and gives its arrival time.
+    pub(crate) fn begin(&self) -> Timestamp {
+        let mut state = self.lock();
+        let arrival = self.clock.now().max(state.floor);
+        state.floor = arrival;
+        state.in_flight = Some(arrival);
+        arrival
+    }
+
+    /// The announced commit has failed.
+    pub(crate) fn abandon(&self) {
+        self.lock().in_flight = None;
+        self.changed.notify_all();
+    }
+
+    /// The announced commit is durable.
+    pub(crate) fn publish(&self, batch: Arc<Batch>) {
+        let mut state = self.lock();
+        state.in_flight = None;
+        state.newest = batch.last_sequence();
+        if state.consumer != 0 {
+            state.ring_rows += batch.rows.len();
+            state.ring.push_back(batch);
+            while state.ring.len() > 1
+                && (state.ring_rows > RING_ROWS_MAX || state.ring.len() > RING_BATCHES_MAX)
+            {
+                if let Some(oldest) = state.ring.pop_front() {
+                    state.ring_rows -= oldest.rows.len();
+                }
+            }
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn newest(&self) -> Sequence {
+        self.lock().newest
+    }
+
+    /// Asks the consumer, if there is one, to release everything up to `upto`, and waits until it
+    /// has or `give_up` says so. Then the log may be trimmed up to there.
+    pub(crate) fn prepare_trim(&self, upto: Sequence, give_up: impl Fn() -> bool) {
+        let mut state = self.lock();
+        while state.consumer != 0 && state.released < upto && !state.closed {
+            state.checkpoint_wanted = true;
+            self.changed.notify_all();
+            let waited = self.changed.wait_timeout(state, Duration::from_millis(200));
+            state = waited.expect("no code panics while it holds the feed").0;
+            if state.released < upto && give_up() {
+                break;
+            }
+        }
+        state.checkpoint_wanted = false;
+        state.trimmed = upto.max(state.trimmed);
+    }
+
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// A consumer that begins after `after`.
+    pub(crate) fn subscribe(self: &Arc<Self>, after: Sequence) -> Feed {
+        let mut state = self.lock();
+        state.consumers += 1;
+        state.consumer = state.consumers;
+        state.released = after;
+        state.ring.clear();
+        state.ring_rows = 0;
+        let number = state.consumer;
+        drop(state);
+        self.changed.notify_all();
+        Feed { outlet: self.clone(), number, cursor: after, replay: VecDeque::new() }
+    }
+}
+
 /// Wakes a consumer that waits in [`Feed::next`].
 #[derive(Clone)]
-pub struct FeedWaker {}
+pub struct FeedWaker {
+    outlet: Arc<Outlet>,
+}
 
 impl FeedWaker {
     /// Makes the current or next [`Feed::next`] return [`FeedEvent::Woken`].
     pub fn wake(&self) {
-        unimplemented!()
+        self.outlet.lock().woken = true;
+        self.outlet.changed.notify_all();
     }
 }
 
 /// A consumer's place in the log.
-pub struct Feed {}
+pub struct Feed {
+    outlet: Arc<Outlet>,
+    number: u64,
+    /// Last sequence handed out.
+    cursor: Sequence,
+    /// Batches read from the log, next first.
+    replay: VecDeque<Arc<Batch>>,
+}
+
+/// What the state of the feed says to a waiting consumer.
+enum Step {
+    Tell(FeedEvent),
+    ReadLog,
+    Wait(Option<Duration>),
+}
 
 impl Feed {
     /// The next event. Blocks until there is one. `due` is the instant of the consumer's next timer:
@@ -99,19 +278,116 @@ impl Feed {
     /// # Errors
     /// `Corrupt` or `Stopped` if the log cannot be read.
     pub fn next(&mut self, due: Option<Timestamp>) -> Result<FeedEvent, Error> {
-        let _ = due;
-        unimplemented!()
+        let outlet = self.outlet.clone();
+        let mut state = outlet.lock();
+        loop {
+            match self.step(&mut state, due) {
+                Step::Tell(event) => return Ok(event),
+                Step::ReadLog => {
+                    drop(state);
+                    self.read_log()?;
+                    state = outlet.lock();
+                }
+                Step::Wait(timeout) => {
+                    // No timer is the rare case; an hour bounds the wait without a second branch.
+                    let timeout = timeout.unwrap_or(Duration::from_secs(3600));
+                    let waited = outlet.changed.wait_timeout(state, timeout);
+                    state = waited.expect("no code panics while it holds the feed").0;
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, state: &mut State, due: Option<Timestamp>) -> Step {
+        if state.closed || state.consumer != self.number {
+            return Step::Tell(FeedEvent::Closed);
+        }
+        if std::mem::take(&mut state.woken) {
+            return Step::Tell(FeedEvent::Woken);
+        }
+        if std::mem::take(&mut state.checkpoint_wanted) {
+            return Step::Tell(FeedEvent::CheckpointWanted);
+        }
+        let batch = match self.replay.front() {
+            Some(batch) => batch,
+            None if self.cursor >= state.newest => return self.wait_for(state, due),
+            None => {
+                // Drop what is behind the cursor, then the front is the next batch or too new.
+                while state.ring.front().is_some_and(|b| b.last_sequence() <= self.cursor) {
+                    if let Some(batch) = state.ring.pop_front() {
+                        state.ring_rows -= batch.rows.len();
+                    }
+                }
+                match state.ring.front() {
+                    Some(batch) if batch.first <= self.cursor.next() => batch,
+                    _ if state.trimmed > self.cursor => {
+                        self.cursor = state.newest;
+                        return Step::Tell(FeedEvent::CutOff);
+                    }
+                    _ => return Step::ReadLog,
+                }
+            }
+        };
+        if due.is_some_and(|due| batch.arrival >= due) {
+            return Step::Tell(FeedEvent::Due);
+        }
+        let batch = batch.clone();
+        self.cursor = batch.last_sequence();
+        self.replay.pop_front();
+        Step::Tell(FeedEvent::Batch(Arc::new(FeedBatch(batch))))
+    }
+
+    fn wait_for(&self, state: &mut State, due: Option<Timestamp>) -> Step {
+        let Some(due) = due else { return Step::Wait(None) };
+        if state.in_flight.is_some_and(|arrival| arrival < due) {
+            return Step::Wait(None);
+        }
+        if self.outlet.clock.now() < due {
+            return Step::Wait(self.outlet.clock.timeout(due));
+        }
+        state.floor = state.floor.max(due);
+        Step::Tell(FeedEvent::Due)
+    }
+
+    fn read_log(&mut self) -> Result<(), Error> {
+        let mut rows = 0;
+        let replay = &mut self.replay;
+        let from = Key::Wal(self.cursor.next()).encode();
+        self.outlet.kv.scan(Family::Wal, &[], &from, |key, value| {
+            let first = key::decode_wal(key).ok_or_else(|| Error::corrupt("key", "log"))?;
+            let batch = Batch::decode(first, value)?;
+            rows += batch.rows.len();
+            replay.push_back(Arc::new(batch));
+            Ok::<_, Error>(rows < REPLAY_ROWS)
+        })
     }
 
     /// Tells the store that everything up to `upto` will never be asked for again.
     pub fn release(&self, upto: Sequence) {
-        let _ = upto;
-        unimplemented!()
+        let mut state = self.outlet.lock();
+        if state.consumer == self.number {
+            state.released = state.released.max(upto);
+        }
+        drop(state);
+        self.outlet.changed.notify_all();
     }
 
     /// A handle that wakes this consumer.
     #[must_use]
     pub fn waker(&self) -> FeedWaker {
-        unimplemented!()
+        FeedWaker { outlet: self.outlet.clone() }
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        let mut state = self.outlet.lock();
+        if state.consumer == self.number {
+            state.consumer = 0;
+            state.ring.clear();
+            state.ring_rows = 0;
+        }
+        drop(state);
+        self.outlet.changed.notify_all();
     }
 }

@@ -3,14 +3,31 @@
 //! Storage knows tenants, series, samples and time. It knows nothing of HTTP, JSON, query languages
 //! or alarms. See `FORMAT.md` beside this crate for every byte it writes.
 
+mod acknowledged;
+mod batch;
+mod block;
 pub mod clock;
+pub mod codec;
+mod commit;
 mod error;
 pub mod feed;
+mod head;
+mod index;
+mod keeper;
+mod key;
+mod kv;
+mod live;
+mod manifest;
+mod merge;
 pub mod model;
 pub mod record;
+mod recovery;
+mod segment;
 mod store;
+mod verify;
 pub mod view;
 pub mod write;
 
 pub use error::{Error, ErrorKind};
-pub use store::{Store, StoreConfig};
+pub use store::{Durability, Stats, Store, StoreConfig};
+pub use verify::Verified;

@@ -4,8 +4,13 @@
 //! convention the first byte is the version of its encoding. A [`RecordBatch`] is atomic and durable
 //! when [`Records::commit`] returns.
 
+use std::sync::Arc;
+
 use crate::error::Error;
+use crate::key::{self, Family, Key};
+use crate::kv::{Batch, Sync};
 use crate::model::TenantId;
+use crate::store::Shared;
 
 /// What a record is. The numbers stand in keys and are never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -35,10 +40,16 @@ pub enum RecordKind {
     Event = 11,
 }
 
+/// Id and value of a record.
+pub type Record = (Vec<u8>, Vec<u8>);
+
+/// A change: owner, kind, id, and the new value or `None` to remove the record.
+type Change = (TenantId, RecordKind, Vec<u8>, Option<Vec<u8>>);
+
 /// Changes that become durable together or not at all.
 #[derive(Default)]
 pub struct RecordBatch {
-    pub(crate) changes: Vec<(TenantId, RecordKind, Vec<u8>, Option<Vec<u8>>)>,
+    pub(crate) changes: Vec<Change>,
 }
 
 impl RecordBatch {
@@ -67,9 +78,15 @@ impl RecordBatch {
 
 /// Access to the records of a store. Cheap to clone; usable from every thread.
 #[derive(Clone)]
-pub struct Records {}
+pub struct Records {
+    shared: Arc<Shared>,
+}
 
 impl Records {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Records { shared }
+    }
+
     /// The record with this id.
     ///
     /// # Errors
@@ -80,8 +97,7 @@ impl Records {
         kind: RecordKind,
         id: &[u8],
     ) -> Result<Option<Vec<u8>>, Error> {
-        let _ = (tenant, kind, id);
-        unimplemented!()
+        self.shared.kv.get(&Key::Record(tenant, kind, id))
     }
 
     /// Up to `limit` records whose id starts with `prefix` and is greater than `after`, as
@@ -96,9 +112,24 @@ impl Records {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
-        let _ = (tenant, kind, prefix, after, limit);
-        unimplemented!()
+    ) -> Result<Vec<Record>, Error> {
+        let base = key::record_prefix(tenant, kind);
+        let prefix = [&base, prefix].concat();
+        let from = match after {
+            // The next greater id is this one with a zero byte behind it.
+            Some(after) => [&base, after, &[0]].concat().max(prefix.clone()),
+            None => prefix.clone(),
+        };
+        let mut found = Vec::new();
+        if limit == 0 {
+            return Ok(found);
+        }
+        self.shared.kv.scan(Family::Record, &prefix, &from, |key, value| {
+            let id = key.get(base.len()..).unwrap_or_default();
+            found.push((id.to_vec(), value.to_vec()));
+            Ok::<_, Error>(found.len() < limit)
+        })?;
+        Ok(found)
     }
 
     /// Applies all changes of `batch` atomically; they are synced to disk when this returns.
@@ -106,7 +137,20 @@ impl Records {
     /// # Errors
     /// `Stopped` if the store can no longer write; nothing of the batch is stored then.
     pub fn commit(&self, batch: RecordBatch) -> Result<(), Error> {
-        let _ = batch;
-        unimplemented!()
+        if batch.is_empty() {
+            return Ok(());
+        }
+        if let Some(reason) = self.shared.stopped() {
+            return Err(Error::Stopped { reason });
+        }
+        let mut changes = Batch::default();
+        for (tenant, kind, id, value) in batch.changes {
+            let key = Key::Record(tenant, kind, &id);
+            match value {
+                Some(value) => changes.put(&key, value),
+                None => changes.delete(&key),
+            }
+        }
+        self.shared.kv.commit(changes, Sync::Disk).inspect_err(|error| self.shared.stop(error))
     }
 }

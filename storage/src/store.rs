@@ -1,23 +1,160 @@
-//! The handle on an open data directory.
+//! The handle on an open data directory, and what its threads share.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
+use roaring::RoaringBitmap;
+
+use crate::acknowledged::Acknowledged;
 use crate::clock::Clock;
+use crate::commit::{self, Queue};
 use crate::error::Error;
-use crate::feed::Feed;
-use crate::model::{Selector, Sequence, SeriesId, SeriesKey, TenantId};
+use crate::feed::{Feed, Outlet};
+use crate::index::Index;
+use crate::index::cache::SeriesCache;
+use crate::keeper::{self, Order};
+use crate::kv::{Kv, Sync};
+use crate::live::Live;
+use crate::model::{Selector, Sequence, SeriesId, SeriesKey, TenantId, TimeRange};
 use crate::record::Records;
+use crate::recovery;
+use crate::segment::partition_of;
+use crate::verify::{self, Verified};
 use crate::view::View;
 use crate::write::{Committed, WriteRequest};
 
+/// When a write is acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Durability {
+    /// When it is synced to disk: survives a power cut.
+    #[default]
+    Batch,
+    /// When the operating system has it: survives the end of the process, not a power cut.
+    Os,
+}
+
+impl Durability {
+    pub(crate) fn sync(self) -> Sync {
+        match self {
+            Durability::Batch => Sync::Disk,
+            Durability::Os => Sync::Os,
+        }
+    }
+}
+
 /// Settings of a store. The default suits a machine with two cores.
-#[derive(Clone, Debug, Default)]
-pub struct StoreConfig {}
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// When a write is acknowledged.
+    pub durability: Durability,
+    /// Bytes of log that make the head flush. Default 256 MiB.
+    pub live_log_bytes: u64,
+    /// Age of the oldest sample in the head that makes it flush. Default 2 hours.
+    pub flush_age: Duration,
+    /// Bytes of requests that may wait for the committer. Default 64 MiB.
+    pub queue_bytes: usize,
+    /// Bytes of RocksDB's cache. Default 32 MiB.
+    pub cache_bytes: usize,
+    /// Start even if acknowledged writes at the end of the log are damaged or missing, without
+    /// them. Default false: opening then fails.
+    pub accept_shorter_log: bool,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        StoreConfig {
+            durability: Durability::Batch,
+            live_log_bytes: 256 << 20,
+            flush_age: Duration::from_secs(2 * 3600),
+            queue_bytes: 64 << 20,
+            cache_bytes: 32 << 20,
+            accept_shorter_log: false,
+        }
+    }
+}
+
+/// What the threads of a store share.
+pub(crate) struct Shared {
+    pub(crate) directory: PathBuf,
+    pub(crate) config: StoreConfig,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) kv: Kv,
+    pub(crate) acknowledged: Acknowledged,
+    pub(crate) index: Arc<Index>,
+    pub(crate) cache: Arc<SeriesCache>,
+    pub(crate) live: Live,
+    pub(crate) feed: Arc<Outlet>,
+    pub(crate) queue: Queue,
+    pub(crate) keeper: keeper::Handle,
+    /// Bytes of log that the head keeps alive, as of the last change.
+    pub(crate) head_log_bytes: AtomicU64,
+    /// Number of the next segment file.
+    pub(crate) next_segment: AtomicU64,
+    /// The first error that stopped writes.
+    stopped: Mutex<Option<String>>,
+    /// Locked as long as the store is open.
+    _lock: File,
+}
+
+impl Shared {
+    /// Why writes have stopped, if they have.
+    pub(crate) fn stopped(&self) -> Option<String> {
+        self.stopped.lock().expect("no code panics while it holds the reason").clone()
+    }
+
+    /// Stops writes for good. The first reason is kept.
+    pub(crate) fn stop(&self, reason: &Error) {
+        let mut stopped = self.stopped.lock().expect("no code panics while it holds the reason");
+        if stopped.is_none() {
+            tracing::error!(%reason, "writes have stopped");
+            *stopped = Some(reason.to_string());
+        }
+    }
+}
+
+/// Stops writes when the thread that holds it panics: state of unknown shape is never written over
+/// good data.
+struct StopWritesOnPanic(Arc<Shared>, &'static str);
+
+impl Drop for StopWritesOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let reason = format!("the {} has panicked", self.1);
+            self.0.stop(&Error::Stopped { reason });
+            self.0.queue.stop();
+        }
+    }
+}
 
 /// An open store. Cheap to clone; usable from every thread.
 #[derive(Clone)]
-pub struct Store {}
+pub struct Store {
+    shared: Arc<Shared>,
+    threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
+}
+
+/// Figures of a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Series of all tenants.
+    pub series: u64,
+    /// Rows in the head, overwritten ones included.
+    pub head_rows: u64,
+    /// Bytes of log that the head keeps alive.
+    pub log_bytes: u64,
+    /// Segment files.
+    pub segments: u64,
+    /// Samples in segments.
+    pub segment_samples: u64,
+    /// Bytes of segment files.
+    pub segment_bytes: u64,
+    /// Newest acknowledged write.
+    pub newest: Sequence,
+}
 
 impl Store {
     /// Opens the data directory, creating it if it does not exist, and replays its log.
@@ -25,9 +162,45 @@ impl Store {
     /// # Errors
     /// `Invalid` if another process has it open or its format version is unknown; `Corrupt` names
     /// the damaged file.
-    pub fn open(directory: &Path, config: StoreConfig, clock: Arc<dyn Clock>) -> Result<Self, Error> {
-        let _ = (directory, config, clock);
-        unimplemented!()
+    pub fn open(
+        directory: &Path,
+        config: StoreConfig,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        let lock = lock(directory)?;
+        let opened = recovery::open(directory, &config)?;
+        let acknowledged = Acknowledged::open(directory)?;
+        acknowledged.check(opened.newest, config.accept_shorter_log)?;
+        let (keeper, inbox) = keeper::Handle::new();
+        let feed = Outlet::new(
+            opened.kv.clone(),
+            clock.clone(),
+            opened.trimmed,
+            opened.newest,
+            opened.last_arrival,
+        );
+        let log_bytes = opened.live.lock().log_bytes();
+        let shared = Arc::new(Shared {
+            directory: directory.to_path_buf(),
+            queue: Queue::new(config.queue_bytes),
+            config,
+            clock,
+            kv: opened.kv,
+            acknowledged,
+            index: Arc::new(opened.index),
+            cache: Arc::new(SeriesCache::new()),
+            head_log_bytes: AtomicU64::new(log_bytes),
+            live: opened.live,
+            feed,
+            keeper,
+            next_segment: AtomicU64::new(opened.next_segment),
+            stopped: Mutex::new(None),
+            _lock: lock,
+        });
+        let newest = opened.newest;
+        let committer = spawn("committer", &shared, move |shared| commit::run(shared, newest))?;
+        let keeper = spawn("keeper", &shared, move |shared| keeper::run(shared, &inbox))?;
+        Ok(Store { shared, threads: Arc::new(Mutex::new(vec![committer, keeper])) })
     }
 
     /// The tenant called `name`, created if it is new. 1 to 255 characters.
@@ -35,35 +208,33 @@ impl Store {
     /// # Errors
     /// `Invalid` for a bad name, `Limit` if there are too many tenants.
     pub fn tenant(&self, name: &str) -> Result<TenantId, Error> {
-        let _ = name;
-        unimplemented!()
+        self.shared.index.tenant(name)
     }
 
     /// The tenant called `name`, if it exists. Reading must not create tenants.
     #[must_use]
     pub fn find_tenant(&self, name: &str) -> Option<TenantId> {
-        let _ = name;
-        unimplemented!()
+        self.shared.index.find_tenant(name)
     }
 
     /// The name of a tenant.
     #[must_use]
     pub fn tenant_name(&self, tenant: TenantId) -> Option<Arc<str>> {
-        let _ = tenant;
-        unimplemented!()
+        Some(self.shared.index.tenant_by_id(tenant)?.name.clone())
     }
 
     /// All tenants.
     #[must_use]
     pub fn tenants(&self) -> Vec<TenantId> {
-        unimplemented!()
+        self.shared.index.tenants()
     }
 
     /// An empty write for a tenant.
     #[must_use]
     pub fn request(&self, tenant: TenantId) -> WriteRequest {
-        let _ = tenant;
-        unimplemented!()
+        let shared = &self.shared;
+        let now = shared.clock.now();
+        WriteRequest::new(shared.index.clone(), shared.cache.clone(), tenant, now)
     }
 
     /// Hands a write to the committer. `ack` is called once, from the committer's thread, when the
@@ -76,8 +247,19 @@ impl Store {
         request: WriteRequest,
         ack: impl FnOnce(Result<Committed, Error>) + Send + 'static,
     ) -> Result<(), Error> {
-        let _ = (request, ack);
-        unimplemented!()
+        if let Some(reason) = self.shared.stopped() {
+            return Err(Error::Stopped { reason });
+        }
+        if request.is_empty() {
+            ack(Ok(Committed { sequence: self.newest() }));
+            return Ok(());
+        }
+        // The disk cannot follow: the head would grow without bound.
+        let log_bytes = self.shared.head_log_bytes.load(Ordering::Relaxed);
+        if log_bytes > self.shared.config.live_log_bytes.saturating_mul(8) {
+            return Err(Error::Busy { what: "the head" });
+        }
+        self.shared.queue.push(request, Box::new(ack))
     }
 
     /// [`submit`](Self::submit), waiting for the acknowledgement.
@@ -85,8 +267,14 @@ impl Store {
     /// # Errors
     /// As for `submit`, and the failure the acknowledgement carries.
     pub fn write(&self, request: WriteRequest) -> Result<Committed, Error> {
-        let _ = request;
-        unimplemented!()
+        let (sender, answer) = mpsc::sync_channel(1);
+        self.submit(request, move |outcome| {
+            // The writer waits below; it cannot have gone.
+            let _ = sender.send(outcome);
+        })?;
+        answer
+            .recv()
+            .unwrap_or_else(|_| Err(Error::Stopped { reason: "the committer has ended".into() }))
     }
 
     /// The series that `selector` selects, ascending by metric, then id.
@@ -94,8 +282,73 @@ impl Store {
     /// # Errors
     /// `Stopped` if RocksDB cannot read.
     pub fn select(&self, tenant: TenantId, selector: &Selector) -> Result<Vec<SeriesId>, Error> {
-        let _ = (tenant, selector);
-        unimplemented!()
+        let ids = self.matching(tenant, selector)?;
+        let Some(known) = self.shared.index.tenant_by_id(tenant) else { return Ok(Vec::new()) };
+        let mut series: Vec<SeriesId> = ids.iter().map(SeriesId::new).collect();
+        if selector.metric.is_none() {
+            let metrics = known.metrics.read().expect("no code panics while it holds metrics");
+            series.sort_by_key(|&id| (metrics.of(id), id));
+        }
+        Ok(series)
+    }
+
+    fn matching(&self, tenant: TenantId, selector: &Selector) -> Result<RoaringBitmap, Error> {
+        let ids = self.shared.index.select(tenant, selector)?;
+        match selector.active {
+            Some(range) if !ids.is_empty() => self.active(tenant, ids, range),
+            _ => Ok(ids),
+        }
+    }
+
+    /// Those of `ids` that have a sample in `range`. Days that lie in it wholly are answered by the
+    /// activity index; only series that may have samples on a day at its edge are looked up.
+    fn active(
+        &self,
+        tenant: TenantId,
+        ids: RoaringBitmap,
+        range: TimeRange,
+    ) -> Result<RoaringBitmap, Error> {
+        if range.is_empty() {
+            return Ok(RoaringBitmap::new());
+        }
+        let first = partition_of(range.start.millis());
+        let last = partition_of(range.end.millis().saturating_sub(1));
+        let starts_inside = partition_of(range.start.millis().saturating_sub(1)) == first;
+        let ends_inside = partition_of(range.end.millis()) == last;
+        let whole_first = if starts_inside { first.saturating_add(1) } else { first };
+        let whole_last = if ends_inside { last.saturating_sub(1) } else { last };
+        let certain = self.active_days(tenant, whole_first, whole_last)? & &ids;
+        let mut edges = RoaringBitmap::new();
+        if starts_inside {
+            edges |= self.active_days(tenant, first, first)?;
+        }
+        if ends_inside {
+            edges |= self.active_days(tenant, last, last)?;
+        }
+        let open: Vec<SeriesId> = ((edges & ids) - &certain).iter().map(SeriesId::new).collect();
+        let found = self.view(tenant).with_samples(&open, range)?;
+        Ok(certain | found.into_iter().map(SeriesId::number).collect::<RoaringBitmap>())
+    }
+
+    fn active_days(&self, tenant: TenantId, first: i32, last: i32) -> Result<RoaringBitmap, Error> {
+        // The head first: what a flush moves from there to the index in between is seen twice, not
+        // missed.
+        let mut ids = RoaringBitmap::new();
+        if first > last {
+            return Ok(ids);
+        }
+        {
+            let live = self.shared.live.lock();
+            for generation in live.closed.iter().map(Arc::as_ref).chain([&live.open]) {
+                for ((owner, day), active) in &generation.activity {
+                    if *owner == tenant && (first..=last).contains(day) {
+                        ids |= active;
+                    }
+                }
+            }
+        }
+        ids |= self.shared.index.active(tenant, first, last)?;
+        Ok(ids)
     }
 
     /// What identifies a series.
@@ -103,17 +356,20 @@ impl Store {
     /// # Errors
     /// `Stopped` if RocksDB cannot read, `Corrupt` if the definition does not verify.
     pub fn series(&self, tenant: TenantId, id: SeriesId) -> Result<Option<Arc<SeriesKey>>, Error> {
-        let _ = (tenant, id);
-        unimplemented!()
+        self.shared.index.series(tenant, id)
     }
 
     /// The id of a series, if it exists.
     ///
     /// # Errors
     /// `Stopped` if RocksDB cannot read.
-    pub fn find_series(&self, tenant: TenantId, key: &SeriesKey) -> Result<Option<SeriesId>, Error> {
-        let _ = (tenant, key);
-        unimplemented!()
+    pub fn find_series(
+        &self,
+        tenant: TenantId,
+        key: &SeriesKey,
+    ) -> Result<Option<SeriesId>, Error> {
+        let canonical = key.encode();
+        self.shared.index.find(tenant, &canonical, self.shared.index.hash(&canonical))
     }
 
     /// Up to `limit` distinct metric names of the selected series that are greater than `after`,
@@ -128,8 +384,8 @@ impl Store {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<String>, Error> {
-        let _ = (tenant, selector, after, limit);
-        unimplemented!()
+        let within = self.within(tenant, selector)?;
+        Ok(self.shared.index.metric_names(tenant, within.as_ref(), after, limit))
     }
 
     /// Up to `limit` distinct dimension names of the selected series, greater than `after`,
@@ -144,8 +400,8 @@ impl Store {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<String>, Error> {
-        let _ = (tenant, selector, after, limit);
-        unimplemented!()
+        let within = self.within(tenant, selector)?;
+        self.shared.index.dimension_names(tenant, within.as_ref(), after, limit)
     }
 
     /// Up to `limit` distinct values of one dimension of the selected series, greater than `after`,
@@ -161,50 +417,121 @@ impl Store {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<String>, Error> {
-        let _ = (tenant, name, selector, after, limit);
-        unimplemented!()
+        let within = self.within(tenant, selector)?;
+        self.shared.index.dimension_values(tenant, name, within.as_ref(), after, limit)
+    }
+
+    fn within(
+        &self,
+        tenant: TenantId,
+        selector: &Selector,
+    ) -> Result<Option<RoaringBitmap>, Error> {
+        let everything = *selector == Selector::default();
+        if everything { Ok(None) } else { self.matching(tenant, selector).map(Some) }
     }
 
     /// Everything committed so far, for one tenant.
     #[must_use]
     pub fn view(&self, tenant: TenantId) -> View {
-        let _ = tenant;
-        unimplemented!()
+        View::new(self.shared.clone(), tenant, Sequence::MAX)
     }
 
     /// What was committed up to and with `sequence`, for one tenant. Exact for a consumer of the
     /// feed that has not released `sequence` yet; older moments may have been merged away.
     #[must_use]
     pub fn view_as_of(&self, tenant: TenantId, sequence: Sequence) -> View {
-        let _ = (tenant, sequence);
-        unimplemented!()
+        View::new(self.shared.clone(), tenant, sequence)
     }
 
     /// Records of the layers above.
     #[must_use]
     pub fn records(&self) -> Records {
-        unimplemented!()
+        Records::new(self.shared.clone())
     }
 
     /// The feed, beginning after `after`. One consumer at a time: a second call ends the first feed.
     ///
     /// # Errors
-    /// `Stopped` if the log cannot be read.
+    /// `Stopped` if the store is closed.
     pub fn feed(&self, after: Sequence) -> Result<Feed, Error> {
-        let _ = after;
-        unimplemented!()
+        match self.shared.stopped() {
+            Some(reason) => Err(Error::Stopped { reason }),
+            None => Ok(self.shared.feed.subscribe(after)),
+        }
     }
 
     /// The sequence of the newest acknowledged write.
     #[must_use]
     pub fn newest(&self) -> Sequence {
-        unimplemented!()
+        self.shared.feed.newest()
     }
 
     /// The clock given at [`open`](Self::open).
     #[must_use]
     pub fn clock(&self) -> Arc<dyn Clock> {
-        unimplemented!()
+        self.shared.clock.clone()
+    }
+
+    /// Why writes have stopped, if they have.
+    #[must_use]
+    pub fn stopped(&self) -> Option<String> {
+        self.shared.stopped()
+    }
+
+    /// Figures for an operator.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let series = self.shared.index.series_count();
+        let newest = self.newest();
+        let live = self.shared.live.lock();
+        let head_rows =
+            live.closed.iter().map(|generation| generation.rows).sum::<u64>() + live.open.rows;
+        let facts = || live.segments.iter().map(|segment| segment.facts);
+        Stats {
+            series,
+            head_rows,
+            log_bytes: live.log_bytes(),
+            segments: u64::try_from(live.segments.len()).unwrap_or(u64::MAX),
+            segment_samples: facts().map(|facts| facts.samples).sum(),
+            segment_bytes: facts().map(|facts| facts.bytes).sum(),
+            newest,
+        }
+    }
+
+    /// Writes the head into segments and trims the log, now.
+    ///
+    /// # Errors
+    /// `Stopped` if that fails; the log still holds what is not in segments.
+    pub fn flush(&self) -> Result<(), Error> {
+        self.ask_keeper(Order::Flush)
+    }
+
+    /// Merges the segments of each partition, now, as far as the greatest size of a segment allows.
+    ///
+    /// # Errors
+    /// `Corrupt` names a damaged file; `Stopped` if writing fails. The segments stay as they were.
+    pub fn merge(&self) -> Result<(), Error> {
+        self.ask_keeper(Order::Merge)
+    }
+
+    /// Reads every part of every segment and compares blocks with the directory, summaries with
+    /// samples, and series tables with the index.
+    ///
+    /// # Errors
+    /// `Corrupt` names the first damaged part by file and offset.
+    pub fn verify(&self) -> Result<Verified, Error> {
+        verify::verify(&self.shared)
+    }
+
+    fn ask_keeper(
+        &self,
+        order: impl FnOnce(mpsc::SyncSender<Result<(), Error>>) -> Order,
+    ) -> Result<(), Error> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        self.shared.keeper.order(order(reply))?;
+        answer
+            .recv()
+            .unwrap_or_else(|_| Err(Error::Stopped { reason: "the store is closed".into() }))
     }
 
     /// Stops intake, flushes and syncs, and ends the background threads. Later calls that write
@@ -213,6 +540,76 @@ impl Store {
     /// # Errors
     /// The first failure of the final flush; the log still holds what it could not write.
     pub fn close(&self) -> Result<(), Error> {
-        unimplemented!()
+        let threads = std::mem::take(
+            &mut *self.threads.lock().expect("no code panics while it holds the threads"),
+        );
+        if threads.is_empty() {
+            return Ok(());
+        }
+        let flushed = match self.shared.stopped() {
+            None => self.flush(),
+            Some(reason) => Err(Error::Stopped { reason }),
+        };
+        self.end_threads(threads);
+        flushed
     }
+
+    fn end_threads(&self, threads: Vec<JoinHandle<()>>) {
+        self.shared.queue.stop();
+        self.shared.feed.close();
+        // A keeper that has ended already needs no order.
+        let _ = self.shared.keeper.order(Order::Stop);
+        for thread in threads {
+            // A panic has been reported by `StopWritesOnPanic`.
+            let _ = thread.join();
+        }
+        self.shared.stop(&Error::Stopped { reason: "the store is closed".into() });
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // The last handle ends the threads without a flush: what is in the head stays in the log.
+        if Arc::strong_count(&self.threads) == 1 {
+            let threads = std::mem::take(
+                &mut *self.threads.lock().expect("no code panics while it holds the threads"),
+            );
+            if !threads.is_empty() {
+                self.end_threads(threads);
+            }
+        }
+    }
+}
+
+fn lock(directory: &Path) -> Result<File, Error> {
+    fs::create_dir_all(directory).map_err(|source| Error::io(directory, &source))?;
+    let path = directory.join("lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|source| Error::io(&path, &source))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => {
+            Err(Error::Invalid(format!("{} is in use by another process", directory.display())))
+        }
+        Err(fs::TryLockError::Error(source)) => Err(Error::io(&path, &source)),
+    }
+}
+
+fn spawn(
+    name: &'static str,
+    shared: &Arc<Shared>,
+    run: impl FnOnce(&Arc<Shared>) + Send + 'static,
+) -> Result<JoinHandle<()>, Error> {
+    let shared = shared.clone();
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(move || {
+            let guard = StopWritesOnPanic(shared, name);
+            run(&guard.0);
+        })
+        .map_err(|source| Error::Stopped { reason: format!("no thread for the {name}: {source}") })
 }

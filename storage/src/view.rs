@@ -1,7 +1,19 @@
 //! A view: everything committed at one moment, immutable, for one tenant.
 
+use std::sync::Arc;
+
+use foldhash::HashMap;
+
+use crate::block::row::{RowBlock, Rows};
 use crate::error::Error;
-use crate::model::{SeriesId, TenantId, TimeRange, Timestamp, ValueMeta};
+use crate::live::Moment;
+use crate::merge;
+use crate::model::{MetricNo, Sequence, SeriesId, TenantId, TimeRange, Timestamp, ValueMeta};
+use crate::segment::{RowEntry, Segment, SeriesEntry, SeriesPlace, SeriesRows};
+use crate::store::Shared;
+
+/// Series read at a time: bounds what is decoded but not yet handed out.
+const SERIES_AT_ONCE: usize = 256;
 
 /// Samples of one series, ascending in time, one per timestamp.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -44,13 +56,47 @@ pub enum Piece<'a> {
 }
 
 /// Everything committed at one moment, for one tenant. Holding one keeps the files it needs.
-pub struct View {}
+pub struct View {
+    shared: Arc<Shared>,
+    tenant: TenantId,
+    moment: Moment,
+    upto: Sequence,
+}
+
+/// What was found of one series: rows, and series blocks that are not decoded yet.
+#[derive(Default)]
+struct Found {
+    rows: SeriesRows,
+    blocks: Vec<(Arc<Segment>, SeriesEntry)>,
+}
+
+/// A bound on decoded samples.
+struct Budget {
+    left: u64,
+    max: u64,
+}
+
+impl Budget {
+    fn spend(&mut self, samples: usize) -> Result<(), Error> {
+        let samples = u64::try_from(samples).unwrap_or(u64::MAX);
+        self.left = self
+            .left
+            .checked_sub(samples)
+            .ok_or(Error::Limit { limit: "samples read by a query", max: self.max })?;
+        Ok(())
+    }
+}
 
 impl View {
+    pub(crate) fn new(shared: Arc<Shared>, tenant: TenantId, upto: Sequence) -> Self {
+        let moment = shared.live.moment();
+        View { shared, tenant, moment, upto }
+    }
+
     /// The tenant whose data this shows.
     #[must_use]
     pub fn tenant(&self) -> TenantId {
-        unimplemented!()
+        self.tenant
     }
 
     /// Reads `series` in `range`, calling `each` once per series that has samples there, with
@@ -64,10 +110,23 @@ impl View {
         series: &[SeriesId],
         range: TimeRange,
         samples_max: u64,
-        each: impl FnMut(SeriesId, SeriesSamples) -> Result<(), E>,
+        mut each: impl FnMut(SeriesId, SeriesSamples) -> Result<(), E>,
     ) -> Result<(), E> {
-        let _ = (series, range, samples_max, each);
-        unimplemented!()
+        let mut budget = Budget { left: samples_max, max: samples_max };
+        for chunk in series.chunks(SERIES_AT_ONCE) {
+            let found = self.find(chunk, range, &mut budget)?;
+            for (&id, mut found) in chunk.iter().zip(found) {
+                for (segment, entry) in &found.blocks {
+                    decode_block(segment, entry, range, &mut found.rows, &mut budget)?;
+                }
+                merge::resolve(&mut found.rows);
+                if !found.rows.times.is_empty() {
+                    let SeriesRows { times, values, metas, .. } = found.rows;
+                    each(id, SeriesSamples { times, values, metas })?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Reads `series` in `range` for aggregation, calling `each` with consecutive pieces of a
@@ -83,9 +142,307 @@ impl View {
         range: TimeRange,
         window_ms: Option<i64>,
         samples_max: u64,
-        each: impl FnMut(SeriesId, Piece<'_>) -> Result<(), E>,
+        mut each: impl FnMut(SeriesId, Piece<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let _ = (series, range, window_ms, samples_max, each);
-        unimplemented!()
+        let mut budget = Budget { left: samples_max, max: samples_max };
+        for chunk in series.chunks(SERIES_AT_ONCE) {
+            let found = self.find(chunk, range, &mut budget)?;
+            for (&id, mut found) in chunk.iter().zip(found) {
+                let summaries = take_summaries(&mut found, range, window_ms);
+                for (segment, entry) in &found.blocks {
+                    decode_block(segment, entry, range, &mut found.rows, &mut budget)?;
+                }
+                merge::resolve(&mut found.rows);
+                hand_out(&found.rows, &summaries, |piece| each(id, piece))?;
+            }
+        }
+        Ok(())
     }
+
+    /// Which of `series` have a sample in `range`, in the order given.
+    ///
+    /// # Errors
+    /// `Corrupt` names the file and offset.
+    pub fn with_samples(
+        &self,
+        series: &[SeriesId],
+        range: TimeRange,
+    ) -> Result<Vec<SeriesId>, Error> {
+        let mut some = Vec::new();
+        for chunk in series.chunks(SERIES_AT_ONCE) {
+            let mut budget = Budget { left: u64::MAX, max: u64::MAX };
+            let found = self.find(chunk, range, &mut budget)?;
+            for (&id, mut found) in chunk.iter().zip(found) {
+                let mut blocks = found.blocks.iter();
+                while found.rows.times.is_empty()
+                    && let Some((segment, entry)) = blocks.next()
+                {
+                    // A block always has a sample at either end of its span.
+                    if range.contains(entry.times.start)
+                        || range.contains(entry.times.end.plus_millis(-1))
+                    {
+                        found.rows.times.push(entry.times.start.millis());
+                    } else {
+                        decode_block(segment, entry, range, &mut found.rows, &mut budget)?;
+                    }
+                }
+                if !found.rows.times.is_empty() {
+                    some.push(id);
+                }
+            }
+        }
+        Ok(some)
+    }
+
+    /// Collects what there is of `series` (not too many) in `range`, in the order given.
+    fn find(
+        &self,
+        series: &[SeriesId],
+        range: TimeRange,
+        budget: &mut Budget,
+    ) -> Result<Vec<Found>, Error> {
+        let mut found: Vec<Found> = series.iter().map(|_| Found::default()).collect();
+        let slots: HashMap<u64, usize> =
+            series.iter().enumerate().map(|(slot, id)| (u64::from(id.number()), slot)).collect();
+        let places = self.places(series);
+        for segment in self.moment.segments.iter() {
+            let span = segment.facts.times;
+            if span.start >= range.end || span.end <= range.start {
+                continue;
+            }
+            for entry in segment.row_blocks(&places, range)? {
+                let rows = segment.with_row_block(&entry, |block| decode_rows(block, &slots))?;
+                if let Some(rows) = rows {
+                    self.collect(&rows, &slots, range, &mut found, budget)?;
+                }
+            }
+            for entry in segment.series_blocks(&places, range)? {
+                let slot = slots.get(&u64::from(entry.place.series.number()));
+                if let Some(found) = slot.and_then(|&slot| found.get_mut(slot)) {
+                    found.blocks.push((segment.clone(), entry));
+                }
+            }
+        }
+        for run in &self.moment.runs {
+            for (entry, bytes) in &run.blocks {
+                if self.concerns(entry, &places, range) {
+                    let rows = RowBlock::verify(bytes)
+                        .and_then(|block| decode_rows(&block, &slots))
+                        .ok_or_else(|| Error::corrupt("block", "a run in memory"))?;
+                    if let Some(rows) = rows {
+                        self.collect(&rows, &slots, range, &mut found, budget)?;
+                    }
+                }
+            }
+        }
+        self.find_in_batches(&slots, range, &mut found, budget)?;
+        Ok(found)
+    }
+
+    fn places(&self, series: &[SeriesId]) -> Vec<SeriesPlace> {
+        let tenant = self.tenant;
+        let mut places: Vec<SeriesPlace> = match self.shared.index.tenant_by_id(tenant) {
+            Some(known) => {
+                let metrics = known.metrics.read().expect("no code panics while it holds metrics");
+                let place = |&series| SeriesPlace { tenant, metric: metrics.of(series), series };
+                series.iter().map(place).collect()
+            }
+            None => {
+                let place = |&series| SeriesPlace { tenant, metric: MetricNo::new(0), series };
+                series.iter().map(place).collect()
+            }
+        };
+        places.sort_unstable();
+        places
+    }
+
+    fn concerns(&self, entry: &RowEntry, places: &[SeriesPlace], range: TimeRange) -> bool {
+        let at = places.partition_point(|place| *place < entry.first);
+        entry.times.start < range.end
+            && range.start < entry.times.end
+            && entry.sequences.0 <= self.upto
+            && places.get(at).is_some_and(|place| *place <= entry.last)
+    }
+
+    fn collect(
+        &self,
+        rows: &Rows,
+        slots: &HashMap<u64, usize>,
+        range: TimeRange,
+        found: &mut [Found],
+        budget: &mut Budget,
+    ) -> Result<(), Error> {
+        let mut start = 0;
+        for chunk in rows.series.chunk_by(|a, b| a == b) {
+            let from = start;
+            start += chunk.len();
+            let slot = chunk.first().and_then(|series| slots.get(series));
+            let Some(found) = slot.and_then(|&slot| found.get_mut(slot)) else { continue };
+            let before = found.rows.times.len();
+            append(rows, from..start, range, self.upto, &mut found.rows);
+            budget.spend(found.rows.times.len() - before)?;
+        }
+        Ok(())
+    }
+
+    fn find_in_batches(
+        &self,
+        slots: &HashMap<u64, usize>,
+        range: TimeRange,
+        found: &mut [Found],
+        budget: &mut Budget,
+    ) -> Result<(), Error> {
+        for batch in &self.moment.batches {
+            if batch.first > self.upto {
+                break;
+            }
+            let mut metas = batch.metas.as_slice();
+            for (index, (sequence, row)) in (0_u32..).zip(batch.sequenced()) {
+                let wanted = row.tenant == self.tenant
+                    && range.contains(Timestamp::from_millis(row.time))
+                    && sequence <= self.upto;
+                if !wanted {
+                    continue;
+                }
+                let slot = slots.get(&u64::from(row.series.number()));
+                let Some(found) = slot.and_then(|&slot| found.get_mut(slot)) else { continue };
+                budget.spend(1)?;
+                let skip = metas.partition_point(|(at, _)| *at < index);
+                metas = metas.get(skip..).unwrap_or_default();
+                if let Some((at, meta)) = metas.first()
+                    && *at == index
+                {
+                    let at = u32::try_from(found.rows.times.len()).unwrap_or(u32::MAX);
+                    found.rows.metas.push((at, meta.clone()));
+                }
+                found.rows.times.push(row.time);
+                found.rows.sequences.push(sequence.number());
+                found.rows.values.push(row.value);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The rows of a block, if it holds one of the series in `slots`. `None`: a column does not decode.
+fn decode_rows(block: &RowBlock<'_>, slots: &HashMap<u64, usize>) -> Option<Option<Rows>> {
+    let series = block.series()?;
+    if series
+        .chunk_by(|a, b| a == b)
+        .any(|run| run.first().is_some_and(|id| slots.contains_key(id)))
+    {
+        block.with_series(series).map(Some)
+    } else {
+        Some(None)
+    }
+}
+
+/// Appends rows `from` that lie in `range` and are not newer than `upto`.
+fn append(
+    rows: &Rows,
+    from: std::ops::Range<usize>,
+    range: TimeRange,
+    upto: Sequence,
+    out: &mut SeriesRows,
+) {
+    let mut metas = rows.metas.as_slice();
+    for index in from {
+        let (Some(&time), Some(&sequence), Some(&value)) =
+            (rows.times.get(index), rows.sequences.get(index), rows.values.get(index))
+        else {
+            return;
+        };
+        if !range.contains(Timestamp::from_millis(time)) || sequence > upto.number() {
+            continue;
+        }
+        if !metas.is_empty() {
+            let number = u32::try_from(index).unwrap_or(u32::MAX);
+            let skip = metas.partition_point(|(at, _)| *at < number);
+            metas = metas.get(skip..).unwrap_or_default();
+            if let Some((at, meta)) = metas.first()
+                && *at == number
+            {
+                let at = u32::try_from(out.times.len()).unwrap_or(u32::MAX);
+                out.metas.push((at, meta.clone()));
+            }
+        }
+        out.times.push(time);
+        out.sequences.push(sequence);
+        out.values.push(value);
+    }
+}
+
+fn decode_block(
+    segment: &Segment,
+    entry: &SeriesEntry,
+    range: TimeRange,
+    out: &mut SeriesRows,
+    budget: &mut Budget,
+) -> Result<(), Error> {
+    let rows = merge::read_series_block(segment, entry)?;
+    budget.spend(rows.times.len())?;
+    append(&rows, 0..rows.times.len(), range, Sequence::MAX, out);
+    Ok(())
+}
+
+/// Takes the blocks out that may be answered by their summaries.
+fn take_summaries(found: &mut Found, range: TimeRange, window_ms: Option<i64>) -> Vec<Summary> {
+    let Some(window_ms) = window_ms.filter(|&window| window > 0) else { return Vec::new() };
+    if found.blocks.is_empty() {
+        return Vec::new();
+    }
+    let mut loose = found.rows.times.clone();
+    loose.sort_unstable();
+    let spans: Vec<TimeRange> = found.blocks.iter().map(|(_, entry)| entry.times).collect();
+    let alone = |at: usize, span: TimeRange| {
+        let next = loose.partition_point(|&time| time < span.start.millis());
+        let rows_inside = loose.get(next).is_some_and(|&time| time < span.end.millis());
+        let overlaps = |(other, b): (usize, &TimeRange)| {
+            other != at && b.start < span.end && span.start < b.end
+        };
+        !rows_inside && !spans.iter().enumerate().any(overlaps)
+    };
+    let mut summaries = Vec::new();
+    let mut at = 0;
+    found.blocks.retain(|(_, entry)| {
+        let span = entry.times;
+        let last = span.end.plus_millis(-1);
+        let usable = range.start <= span.start
+            && span.end <= range.end
+            && span.start.floor_to(window_ms) == last.floor_to(window_ms)
+            && alone(at, span);
+        at += 1;
+        match entry.summary {
+            Some(summary) if usable => {
+                summaries.push(summary);
+                false
+            }
+            _ => true,
+        }
+    });
+    summaries.sort_by_key(|summary| summary.first_time);
+    summaries
+}
+
+/// Hands out rows and summaries in order of time. No row lies inside the span of a summary.
+fn hand_out<E>(
+    rows: &SeriesRows,
+    summaries: &[Summary],
+    mut each: impl FnMut(Piece<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut from = 0;
+    let samples = |from: usize, to: usize, each: &mut dyn FnMut(Piece<'_>) -> Result<(), E>| match (
+        rows.times.get(from..to),
+        rows.values.get(from..to),
+    ) {
+        (Some(times), Some(values)) if !times.is_empty() => each(Piece::Samples(times, values)),
+        _ => Ok(()),
+    };
+    for summary in summaries {
+        let before = rows.times.partition_point(|&time| time < summary.first_time.millis());
+        samples(from, before, &mut each)?;
+        from = before;
+        each(Piece::Summary(summary))?;
+    }
+    samples(from, rows.times.len(), &mut each)
 }

@@ -1,15 +1,83 @@
-//! A write: samples of one tenant that are committed together.
+//! A write: samples of one tenant that are committed together. Series are resolved while samples are
+//! collected, on the writer's own thread; ids of new series are given by the committer.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::batch::Row;
 use crate::error::Error;
-use crate::model::{Sequence, SeriesKey, TenantId, Timestamp, ValueMeta};
+use crate::index::Index;
+use crate::index::cache::{Known, RawHash, SeriesCache};
+use crate::model::SERIES_KEY_BYTES_MAX;
+use crate::model::{Sequence, SeriesId, SeriesKey, TenantId, Timestamp, ValueMeta};
+use crate::segment::partition_of;
+
+/// Earliest timestamp that is stored: 1900-01-01.
+pub const TIME_MIN: Timestamp = Timestamp::from_millis(-2_208_988_800_000);
+/// A timestamp may lie this far ahead of the clock.
+pub const AHEAD_MS_MAX: i64 = 24 * 3600 * 1000;
+/// Most samples in a request.
+pub const REQUEST_SAMPLES_MAX: usize = 1_000_000;
 
 /// Samples of one tenant, being collected. Nothing is stored, and no series exists, until
 /// [`Store::submit`](crate::Store::submit) has acknowledged it.
 pub struct WriteRequest {
-    tenant: TenantId,
+    index: Arc<Index>,
+    cache: Arc<SeriesCache>,
+    now: Timestamp,
+    pub(crate) tenant: TenantId,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) metas: Vec<(u32, ValueMeta)>,
+    /// Series that the index did not know; their rows hold no id yet.
+    pub(crate) unknown: Vec<UnknownSeries>,
+    /// Which rows belong to unknown series: (row, index into `unknown`).
+    pub(crate) unknown_rows: Vec<(u32, u32)>,
+    /// Days on which known series have samples, where that was not noted before.
+    pub(crate) days: Vec<(SeriesId, i32)>,
+    /// What the cache learns when the request is committed.
+    learned: Vec<(RawHash, Learned)>,
+    pending: HashMap<RawHash, Learned>,
+    by_canonical: HashMap<Vec<u8>, u32>,
+}
+
+/// A series that may have to be created.
+pub(crate) struct UnknownSeries {
+    pub(crate) key: SeriesKey,
+    pub(crate) canonical: Vec<u8>,
+    pub(crate) hash: u128,
+    /// Days on which it has samples.
+    pub(crate) days: Vec<i32>,
+}
+
+#[derive(Clone, Copy)]
+enum Learned {
+    Known(Known),
+    Unknown { at: u32, day: i32 },
 }
 
 impl WriteRequest {
+    pub(crate) fn new(
+        index: Arc<Index>,
+        cache: Arc<SeriesCache>,
+        tenant: TenantId,
+        now: Timestamp,
+    ) -> Self {
+        WriteRequest {
+            index,
+            cache,
+            now,
+            tenant,
+            rows: Vec::new(),
+            metas: Vec::new(),
+            unknown: Vec::new(),
+            unknown_rows: Vec::new(),
+            days: Vec::new(),
+            learned: Vec::new(),
+            pending: HashMap::new(),
+            by_canonical: HashMap::new(),
+        }
+    }
+
     /// The tenant it is for.
     #[must_use]
     pub fn tenant(&self) -> TenantId {
@@ -31,20 +99,125 @@ impl WriteRequest {
         value: f64,
         meta: Option<ValueMeta>,
     ) -> Result<(), E> {
-        let _ = (raw, key, time, value, meta);
-        unimplemented!()
+        self.check(time)?;
+        let day = partition_of(time.millis());
+        let hash = self.cache.hash(raw);
+        let found = match self.pending.get(&hash) {
+            Some(&learned) => learned,
+            None => match self.cache.get(self.tenant, hash) {
+                Some(known) => Learned::Known(known),
+                None => self.look_up(key()?)?,
+            },
+        };
+        let row = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
+        let series = match found {
+            Learned::Known(known) => {
+                if known.day != day {
+                    self.learn(hash, Learned::Known(Known { series: known.series, day }));
+                    self.days.push((known.series, day));
+                }
+                known.series
+            }
+            Learned::Unknown { at, day: noted } => {
+                self.unknown_rows.push((row, at));
+                if noted != day || !self.pending.contains_key(&hash) {
+                    self.learn(hash, Learned::Unknown { at, day });
+                    if let Some(unknown) =
+                        usize::try_from(at).ok().and_then(|at| self.unknown.get_mut(at))
+                        && !unknown.days.contains(&day)
+                    {
+                        unknown.days.push(day);
+                    }
+                }
+                SeriesId::new(u32::MAX)
+            }
+        };
+        if let Some(meta) = meta {
+            self.metas.push((row, meta));
+        }
+        self.rows.push(Row { tenant: self.tenant, series, time: time.millis(), value });
+        Ok(())
+    }
+
+    fn check(&self, time: Timestamp) -> Result<(), Error> {
+        if time < TIME_MIN {
+            return Err(Error::Invalid(format!("timestamp {time} lies before the year 1900")));
+        }
+        if time > self.now.plus_millis(AHEAD_MS_MAX) {
+            return Err(Error::Invalid(format!("timestamp {time} lies more than a day ahead")));
+        }
+        if self.rows.len() >= REQUEST_SAMPLES_MAX {
+            return Err(Error::Limit {
+                limit: "samples in a request",
+                max: REQUEST_SAMPLES_MAX as u64,
+            });
+        }
+        Ok(())
+    }
+
+    fn learn(&mut self, hash: RawHash, learned: Learned) {
+        self.pending.insert(hash, learned);
+        self.learned.push((hash, learned));
+    }
+
+    /// Looks a series up by its key. A known one counts as not active on any day, so that its day is
+    /// noted: the index may have forgotten it.
+    fn look_up(&mut self, key: SeriesKey) -> Result<Learned, Error> {
+        const NO_DAY: i32 = i32::MIN;
+        let canonical = key.encode();
+        if canonical.len() > SERIES_KEY_BYTES_MAX {
+            return Err(Error::Limit {
+                limit: "bytes of a series' name and dimensions",
+                max: SERIES_KEY_BYTES_MAX as u64,
+            });
+        }
+        if let Some(&at) = self.by_canonical.get(&canonical) {
+            return Ok(Learned::Unknown { at, day: NO_DAY });
+        }
+        let hash = self.index.hash(&canonical);
+        if let Some(series) = self.index.find(self.tenant, &canonical, hash)? {
+            return Ok(Learned::Known(Known { series, day: NO_DAY }));
+        }
+        let at = u32::try_from(self.unknown.len()).unwrap_or(u32::MAX);
+        self.by_canonical.insert(canonical.clone(), at);
+        self.unknown.push(UnknownSeries { key, canonical, hash, days: Vec::new() });
+        Ok(Learned::Unknown { at, day: NO_DAY })
     }
 
     /// How many samples have been added.
     #[must_use]
     pub fn len(&self) -> usize {
-        unimplemented!()
+        self.rows.len()
     }
 
     /// Whether no sample has been added.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.rows.is_empty()
+    }
+
+    /// Bytes it takes while it waits, about.
+    pub(crate) fn bytes(&self) -> usize {
+        let metas: usize = self.metas.iter().map(|(_, meta)| meta.text().len()).sum();
+        let unknown: usize = self.unknown.iter().map(|series| series.canonical.len() * 3).sum();
+        size_of::<Self>() + self.rows.len() * size_of::<Row>() + metas + unknown
+    }
+
+    /// Teaches the cache what this request has learned. Called when it is committed; `ids` are those
+    /// of the series that were unknown.
+    pub(crate) fn committed(&self, ids: &[SeriesId]) {
+        for &(hash, learned) in &self.learned {
+            let known = match learned {
+                Learned::Known(known) => Some(known),
+                Learned::Unknown { at, day } => usize::try_from(at)
+                    .ok()
+                    .and_then(|at| ids.get(at))
+                    .map(|&series| Known { series, day }),
+            };
+            if let Some(known) = known {
+                self.cache.insert(self.tenant, hash, known);
+            }
+        }
     }
 }
 

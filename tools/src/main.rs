@@ -1,2 +1,100 @@
-//! The moneta binary.
-fn main() {}
+//! The `moneta` binary: `serve` runs the server, the other commands speak HTTP to one.
+//!
+//! Exit codes: 0 done; 1 failed; 2 wrong arguments or settings. `check` has more, see its help.
+
+#![forbid(unsafe_code)]
+
+mod check;
+mod client;
+mod load;
+mod output;
+mod pair;
+mod query;
+mod serve;
+mod time;
+mod write;
+
+use std::io::ErrorKind;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A server allocates and frees on many threads at once. The system's allocator keeps what they
+/// free; this one gives it back and is quicker.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Time-series database with alerting built in.
+#[derive(Parser)]
+#[command(name = "moneta", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(serve::Serve),
+    /// Ask a server for measurements, statistics, metrics, names, dimensions or alarms
+    #[command(subcommand)]
+    Query(query::Query),
+    /// Send measurements to a server
+    Write(write::Write),
+    /// Prove that a server takes samples, raises an alarm and notifies, and how fast
+    Check(check::Check),
+    /// Send made-up samples as fast as a server takes them, and say what that cost
+    Load(load::Load),
+}
+
+fn main() -> ExitCode {
+    let command = Arguments::parse().command;
+    match run(command) {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("moneta: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    // Fails only if a provider is installed already, and nothing ran before this line.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match command {
+        Command::Serve(serve) => serve.run(&runtime),
+        Command::Query(query) => runtime.block_on(query.run()),
+        Command::Write(write) => runtime.block_on(write.run()),
+        Command::Check(check) => runtime.block_on(check.run()),
+        Command::Load(load) => runtime.block_on(load.run()),
+    }
+}
+
+/// Whether the reader of our output has gone, as `head` does when it has enough.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    io.is_some_and(|io| io.kind() == ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_well_formed() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn times_that_look_like_options_are_times() {
+        let line = "moneta query statistics cpu -d host:a -d zone --start -2h --end -1h --merge";
+        assert!(Arguments::try_parse_from(line.split(' ')).is_ok());
+        let line = "moneta write cpu -1.5 -d host=a --time -30m";
+        assert!(Arguments::try_parse_from(line.split(' ')).is_ok());
+        let line = "moneta query measurements cpu --merge --group-by host";
+        assert!(Arguments::try_parse_from(line.split(' ')).is_err());
+    }
+}

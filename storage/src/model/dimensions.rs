@@ -38,6 +38,7 @@ impl Dimensions {
     }
 
     /// The pairs in order of name.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
@@ -131,8 +132,7 @@ impl SeriesKey {
         let metric = text()?;
         let region = text()?;
         let mut pairs = Vec::new();
-        loop {
-            let Ok(name) = text() else { break };
+        while let Ok(name) = text() {
             pairs.push((name, text()?));
         }
         if !rest.is_empty() {

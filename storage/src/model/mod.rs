@@ -7,7 +7,7 @@ mod sample;
 mod selector;
 mod timestamp;
 
-pub use dimensions::{Dimensions, SeriesKey};
+pub use dimensions::{Dimensions, SERIES_KEY_BYTES_MAX, SeriesKey};
 pub use ids::{MetricNo, Sequence, SeriesId, TenantId};
 pub use sample::{Sample, ValueMeta};
 pub use selector::{DimensionMatcher, Selector, ValueMatcher};

@@ -1,0 +1,52 @@
+# Two commands do everything: `make run` and `make test`. Both install what is missing and say so.
+# The long parts (RocksDB, about 3 minutes; the crates, about 5) are built once per machine, in the
+# user's cache folder, and shared by every clone.
+
+SHELL := /bin/bash
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/moneta
+CARGO := .ci/cargo
+DATA  ?= $(CACHE)/run
+
+.PHONY: run build test crash bench check format clean help
+
+help:
+	@echo "make run     build, start the server on 127.0.0.1:8070 with this machine's own metrics"
+	@echo "make test    build and run every test, real clients included"
+	@echo "make crash   the long crash test: MONETA_CRASHES=500 MONETA_SEED=n"
+	@echo "make bench   micro-benchmarks (criterion)"
+	@echo "make check   format, clippy and docs, warnings as errors"
+	@echo "make clean   remove the data directory of 'make run' and the build cache"
+
+build: .ci/setup-build
+	@.ci/setup-build
+	@$(CARGO) build --release --locked --bin moneta
+
+run: build
+	@.ci/start "$(CACHE)/target/release/moneta" "$(DATA)"
+
+test:
+	@.ci/setup-build
+	@.ci/setup-test
+	@$(CARGO) nextest run --locked --workspace --no-fail-fast
+
+crash:
+	@.ci/setup-build
+	@.ci/setup-test
+	@MONETA_CRASHES=$(or $(MONETA_CRASHES),500) MONETA_SEED=$(or $(MONETA_SEED),$(shell date +%s)) \
+	  $(CARGO) nextest run --locked -p moneta-tests --no-capture crash
+
+bench:
+	@.ci/setup-build
+	@$(CARGO) bench --locked -p moneta-benches
+
+check:
+	@.ci/setup-build
+	@$(CARGO) fmt --all --check
+	@$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
+
+format:
+	@cargo fmt --all
+
+clean:
+	rm -rf "$(CACHE)"

@@ -1,0 +1,171 @@
+//! Every setting there is: name, kind, default, bounds, meaning. The example file and the check for
+//! unknown names come from this table.
+
+/// What a setting's value looks like.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// Any text.
+    Text,
+    /// `address:port`.
+    Address,
+    /// `true` or `false`.
+    Switch,
+    /// A whole number within these bounds.
+    Number {
+        /// Smallest.
+        min: u64,
+        /// Greatest.
+        max: u64,
+    },
+    /// A list of whole numbers, each within these bounds.
+    Numbers {
+        /// Smallest.
+        min: u64,
+        /// Greatest.
+        max: u64,
+    },
+}
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key {
+    /// `section.name`.
+    pub(crate) name: &'static str,
+    /// Kind and bounds.
+    pub(crate) kind: Kind,
+    /// The default as it would stand in the file; empty: found out at start.
+    pub(crate) default: &'static str,
+    /// What it does, for the example file.
+    pub(crate) doc: &'static str,
+}
+
+impl Key {
+    /// The environment variable that sets it: `MONETA_SERVER_LISTEN` for `server.listen`.
+    pub(crate) fn variable(&self) -> String {
+        format!("MONETA_{}", self.name.to_ascii_uppercase().replace('.', "_"))
+    }
+}
+
+const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key { name, kind, default, doc }
+}
+
+const fn number(min: u64, max: u64) -> Kind {
+    Kind::Number { min, max }
+}
+
+/// All settings, by section.
+pub(crate) const KEYS: &[Key] = &[
+    key(
+        "server.listen",
+        Kind::Address,
+        "\"127.0.0.1:8070\"",
+        "Address and port of every API. Port 0 takes a free one.",
+    ),
+    key(
+        "server.data_dir",
+        Kind::Text,
+        "",
+        "Folder that holds all data. Default: $XDG_DATA_HOME/moneta, else ~/.local/share/moneta.",
+    ),
+    key(
+        "server.region",
+        Kind::Text,
+        "\"\"",
+        "Region of every series written here. At most 255 characters. Changing it starts new series.",
+    ),
+    key(
+        "server.body_bytes_max",
+        number(1024, 1 << 30),
+        "33554432",
+        "Longest request body, bytes. A longer one is answered 413.",
+    ),
+    key(
+        "server.requests_max",
+        number(1, 100_000),
+        "512",
+        "Requests handled at once. One more is answered 503 with Retry-After.",
+    ),
+    key(
+        "server.connections_max",
+        number(1, 1_000_000),
+        "4096",
+        "Connections open at once. One more waits until another is closed.",
+    ),
+    key(
+        "server.allow_remote_without_auth",
+        Kind::Switch,
+        "false",
+        "Serve other machines although anybody could then read and write every tenant. Needed to\n\
+         listen on other than loopback addresses, and to be called by other than loopback host names.",
+    ),
+    key(
+        "auth.mode",
+        Kind::Text,
+        "\"none\"",
+        "Who is let in. \"none\": every caller is trusted and names its tenant in X-Project-Id.",
+    ),
+    key("collector.enabled", Kind::Switch, "false", "Measure this machine and store the readings."),
+    key("collector.interval_seconds", number(1, 3600), "10", "Between two readings, seconds."),
+    key("collector.tenant", Kind::Text, "\"default\"", "Tenant that owns the readings."),
+    key(
+        "alarms.delay_seconds",
+        number(0, 3600),
+        "30",
+        "How long after the end of a period late measurements are waited for, seconds.",
+    ),
+    key(
+        "alarms.future_tolerance_seconds",
+        number(0, 86_400),
+        "60",
+        "How far a measurement may lie ahead of the clock and still be judged at once, seconds.",
+    ),
+    key(
+        "alarms.window_seconds_max",
+        number(60, 31_536_000),
+        "1209600",
+        "Greatest period times periods of an expression, seconds.",
+    ),
+    key(
+        "alarms.definitions_max",
+        number(1, 10_000_000),
+        "10000",
+        "Alarm definitions a tenant may have.",
+    ),
+    key(
+        "query.samples_max",
+        number(1000, 1_000_000_000_000),
+        "100000000",
+        "Samples one query may read. A query that would read more is refused.",
+    ),
+    key(
+        "notifications.periods_seconds",
+        Kind::Numbers { min: 1, max: 86_400 },
+        "[60]",
+        "Periods of repetition a notification method may have besides 0, seconds.",
+    ),
+    key(
+        "notifications.timeout_seconds",
+        number(1, 60),
+        "5",
+        "How long one attempt to deliver a notification may take, seconds.",
+    ),
+    key(
+        "notifications.ttl_seconds",
+        number(60, 604_800),
+        "14400",
+        "Age of a state change after which nobody is told of it any more, seconds.",
+    ),
+    key(
+        "notifications.destinations_parallel",
+        number(1, 10_000),
+        "64",
+        "Notification methods that are served at the same time, one request each.",
+    ),
+    key(
+        "notifications.allow_private",
+        Kind::Switch,
+        "true",
+        "Whether notifications may go to loopback and internal networks.",
+    ),
+];

@@ -1,0 +1,200 @@
+//! Configuration: TOML, environment and command line → raw values → checked, once, at start.
+//!
+//! Later sources win: the file, then `MONETA_…` variables, then overrides. `server.listen` is set by
+//! `MONETA_SERVER_LISTEN`; every other setting likewise. An unknown name is an error in each source.
+
+mod keys;
+mod raw;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+pub(crate) use keys::{KEYS, Kind};
+use raw::Raw;
+
+/// Where settings come from. The defaults need none of these.
+#[derive(Clone, Debug, Default)]
+pub struct ConfigSources {
+    /// A TOML file; it must exist.
+    pub file: Option<PathBuf>,
+    /// The process environment, whole: `HOME` and `XDG_DATA_HOME` are read for defaults.
+    pub environment: Vec<(String, String)>,
+    /// `section.name` and value, as on a command line.
+    pub overrides: Vec<(String, String)>,
+}
+
+/// A checked configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// Listening and limits.
+    pub server: ServerConfig,
+    /// Who is let in.
+    pub auth: AuthMode,
+    /// Readings of this machine.
+    pub collector: CollectorConfig,
+    /// Alarm evaluation.
+    pub alarms: AlarmsConfig,
+    /// Limits of queries.
+    pub query: QueryConfig,
+    /// Sending of notifications.
+    pub notifications: NotificationsConfig,
+}
+
+/// `[server]`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServerConfig {
+    /// Address and port of every API; default 127.0.0.1:8070. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Folder that holds all data.
+    pub data_dir: PathBuf,
+    /// Region of every series written here; default empty, at most 255 characters.
+    pub region: String,
+    /// Longest request body, bytes; default 32 MiB, 1 KiB to 1 GiB.
+    pub body_bytes_max: usize,
+    /// Requests handled at once; default 512.
+    pub requests_max: usize,
+    /// Connections open at once; default 4096.
+    pub connections_max: usize,
+    /// Whether to serve other machines without authentication; default false.
+    pub allow_remote_without_auth: bool,
+}
+
+/// `auth.mode`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AuthMode {
+    /// Every caller is trusted and names its tenant.
+    None,
+}
+
+/// `[collector]`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CollectorConfig {
+    /// Whether this machine is measured; default false.
+    pub enabled: bool,
+    /// Between two readings, seconds; default 10, 1 to 3600.
+    pub interval_seconds: u32,
+    /// Owner of the readings; default `default`.
+    pub tenant: String,
+}
+
+/// `[alarms]`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AlarmsConfig {
+    /// Seconds after the end of a period until it is judged; default 30.
+    pub delay_seconds: u32,
+    /// Seconds a measurement may lie ahead of the clock and be judged at once; default 60.
+    pub future_tolerance_seconds: u32,
+    /// Greatest period times periods, seconds; default two weeks.
+    pub window_seconds_max: u32,
+    /// Definitions a tenant may have; default 10 000.
+    pub definitions_max: usize,
+}
+
+/// `[query]`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct QueryConfig {
+    /// Samples one query may read; default 100 million.
+    pub samples_max: u64,
+}
+
+/// `[notifications]`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NotificationsConfig {
+    /// Periods a method may have besides 0, seconds; default 60.
+    pub periods_seconds: Vec<u32>,
+    /// How long one attempt may take, seconds; default 5.
+    pub timeout_seconds: u32,
+    /// Age after which a change is no longer told, seconds; default 4 hours.
+    pub ttl_seconds: u32,
+    /// Methods served at the same time; default 64.
+    pub destinations_parallel: usize,
+    /// Whether receivers may be in internal networks; default true.
+    pub allow_private: bool,
+}
+
+/// What is wrong with the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {message}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's text.
+        message: String,
+    },
+    /// The file is not TOML.
+    #[error("{}: {message}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What was expected, and where.
+        message: String,
+    },
+    /// There is no such setting.
+    #[error("{origin}: unknown setting {name}{}", suggestion(nearest))]
+    Unknown {
+        /// The file, the variable or the command line.
+        origin: String,
+        /// The name as written.
+        name: String,
+        /// The known name that looks most alike.
+        nearest: Option<String>,
+    },
+    /// A value is of the wrong kind or out of bounds.
+    #[error("{origin}: {name} {message}")]
+    Value {
+        /// The file, the variable or the command line.
+        origin: String,
+        /// The setting.
+        name: String,
+        /// What it must be.
+        message: String,
+    },
+    /// Settings that are each right do not go together.
+    #[error("{0}")]
+    Conflict(String),
+}
+
+fn suggestion(nearest: &Option<String>) -> String {
+    nearest.as_ref().map_or_else(String::new, |name| format!("; did you mean {name}?"))
+}
+
+impl Config {
+    /// Reads and checks every setting.
+    ///
+    /// # Errors
+    /// The first setting that is unknown or wrong, with the source it comes from.
+    pub fn load(sources: ConfigSources) -> Result<Self, ConfigError> {
+        Raw::gather(&sources)?.check(&sources.environment)
+    }
+}
+
+/// The example file: every setting with its meaning, bounds and default, commented out.
+#[must_use]
+pub fn example() -> String {
+    let mut text = String::from(
+        "# Settings of moneta. Everything is commented out and shows its default.\n\
+         # Each can also be set by a variable: server.listen by MONETA_SERVER_LISTEN.\n",
+    );
+    let mut section = "";
+    for key in KEYS {
+        let (of, name) = key.name.split_once('.').unwrap_or(("", key.name));
+        if of != section {
+            section = of;
+            text.push_str(&format!("\n[{section}]\n"));
+        }
+        for line in key.doc.lines() {
+            text.push_str(&format!("# {line}\n"));
+        }
+        if let Kind::Number { min, max } | Kind::Numbers { min, max } = key.kind {
+            text.push_str(&format!("# Bounds: {min} to {max}.\n"));
+        }
+        let default = if key.default.is_empty() { "\"…\"" } else { key.default };
+        text.push_str(&format!("#{name} = {default}\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

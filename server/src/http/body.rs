@@ -1,0 +1,174 @@
+//! Request bodies, read within limits of size and time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::FromRequest;
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use http_body_util::BodyExt;
+use tokio::time::Instant;
+
+use super::Services;
+use crate::status::Failure;
+
+/// How long a body may take, besides what its length allows.
+const BODY_TIME: Duration = Duration::from_secs(30);
+/// The slowest transfer that is waited for, bytes per second.
+const BODY_RATE_MIN: u64 = 64 * 1024;
+
+/// A body and what it says it is.
+pub(crate) struct Payload {
+    /// The bytes.
+    pub(crate) bytes: Bytes,
+    media: Option<String>,
+}
+
+impl Payload {
+    /// Makes sure that the body says it is JSON. Parameters of the type do not matter.
+    pub(crate) fn must_be_json(&self) -> Result<(), Failure> {
+        match self.media.as_deref() {
+            Some("application/json") => Ok(()),
+            Some(_) | None => {
+                Err(Failure::bad_request("Bad content type. Must be application/json"))
+            }
+        }
+    }
+
+    /// Makes sure that the body does not say it is something else than JSON.
+    pub(crate) fn may_be_json(&self) -> Result<(), Failure> {
+        match self.media.as_deref() {
+            None => Ok(()),
+            Some(media) if media.contains("json") => Ok(()),
+            Some(_) => self.must_be_json(),
+        }
+    }
+
+    /// The body as JSON.
+    pub(crate) fn json(&self) -> Result<serde_json::Value, Failure> {
+        serde_json::from_slice(&self.bytes).map_err(|_| Failure::not_json())
+    }
+}
+
+fn media_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().unwrap_or("unreadable");
+    let media = value.split(';').next().unwrap_or_default().trim();
+    Some(media.to_ascii_lowercase())
+}
+
+impl FromRequest<Arc<Services>> for Payload {
+    type Rejection = Failure;
+
+    async fn from_request(
+        request: Request<Body>,
+        services: &Arc<Services>,
+    ) -> Result<Self, Failure> {
+        let media = media_type(request.headers());
+        let bytes = read(request, services.body_bytes_max, BODY_TIME).await?;
+        Ok(Payload { bytes, media })
+    }
+}
+
+/// Reads the body of `request`, for `time` and as long as its length allows besides.
+async fn read(request: Request<Body>, bytes_max: usize, time: Duration) -> Result<Bytes, Failure> {
+    let too_long = || {
+        Failure::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "Request body too large",
+            format!("Maximum allowed size is {bytes_max} bytes"),
+        )
+    };
+    let declared = request.headers().get(header::CONTENT_LENGTH);
+    let declared = declared.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|length| usize::try_from(length).is_ok_and(|l| l > bytes_max)) {
+        return Err(too_long());
+    }
+    let encoding = request.headers().get(header::CONTENT_ENCODING);
+    if encoding.is_some_and(|encoding| encoding != "identity") {
+        return Err(Failure::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "Unsupported Media Type",
+            "compressed bodies are not available yet",
+        ));
+    }
+    let began = Instant::now();
+    let mut received: u64 = 0;
+    let mut body = request.into_body();
+    let mut first = Bytes::new();
+    let mut joined: Vec<u8> = Vec::new();
+    loop {
+        let deadline = began + time + Duration::from_secs(received / BODY_RATE_MIN);
+        let frame = tokio::time::timeout_at(deadline, body.frame()).await;
+        let frame = frame.map_err(|_| {
+            let text = "the request body comes too slowly";
+            Failure::new(StatusCode::REQUEST_TIMEOUT, "Request Timeout", text)
+        })?;
+        let Some(frame) = frame else { break };
+        let frame = frame.map_err(|_| Failure::bad_request("the request body breaks off"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        received = received.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+        if usize::try_from(received).is_ok_and(|received| received > bytes_max) {
+            return Err(too_long());
+        }
+        // Most bodies come in one piece and need no copy.
+        if first.is_empty() && joined.is_empty() {
+            first = data;
+        } else {
+            if joined.is_empty() {
+                joined.extend_from_slice(&first);
+            }
+            joined.extend_from_slice(&data);
+        }
+    }
+    Ok(if joined.is_empty() { first } else { joined.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(body: &'static str, headers: &[(&'static str, &'static str)]) -> Request<Body> {
+        let mut request = Request::new(Body::from(body));
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        request
+    }
+
+    #[tokio::test]
+    async fn bodies_are_bounded() {
+        let check =
+            async |body, headers: &[(&'static str, &'static str)], want: Result<&str, u16>| {
+                let got = read(request(body, headers), 5, BODY_TIME).await;
+                assert_eq!(got.as_deref().map_err(|f| f.status.as_u16()), want.map(str::as_bytes));
+            };
+        check("12345", &[], Ok("12345")).await;
+        check("", &[], Ok("")).await;
+        check("123456", &[], Err(413)).await;
+        check("", &[("content-length", "6")], Err(413)).await;
+        check("1", &[("content-encoding", "gzip")], Err(415)).await;
+    }
+
+    #[tokio::test]
+    async fn a_body_that_stops_coming_is_given_up() {
+        let stream = futures_util::stream::pending::<Result<Bytes, std::io::Error>>();
+        let request = Request::new(Body::from_stream(stream));
+        assert_eq!(read(request, 5, Duration::ZERO).await.unwrap_err().status.as_u16(), 408);
+    }
+
+    #[test]
+    fn media_types_are_compared_without_parameters() {
+        let check = |media: Option<&'static str>, must: bool, may: bool| {
+            let headers: &[_] = &media.map_or(vec![], |media| vec![("content-type", media)]);
+            let media = media_type(request("", headers).headers());
+            let payload = Payload { bytes: Bytes::new(), media };
+            assert_eq!(payload.must_be_json().is_ok(), must);
+            assert_eq!(payload.may_be_json().is_ok(), may);
+        };
+        check(Some("application/json"), true, true);
+        check(Some("Application/JSON ; charset=utf-8"), true, true);
+        check(Some("application/json-patch+json"), false, true);
+        check(Some("text/plain"), false, false);
+        check(None, false, true);
+    }
+}

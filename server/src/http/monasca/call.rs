@@ -1,0 +1,155 @@
+//! What every resource wants to know of a request: for which tenant, with which parameters, under
+//! which address.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
+use axum::http::request::Parts;
+use moneta_storage::model::TenantId;
+
+use crate::http::Services;
+use crate::security;
+use crate::status::Failure;
+use crate::wire::links::Place;
+use crate::wire::parameters::Parameters;
+
+/// The tenant of a request that names none.
+const TENANT_DEFAULT: &str = "default";
+
+/// A request as resources see it.
+pub(crate) struct Call {
+    /// What to work with.
+    pub(crate) services: Arc<Services>,
+    /// Where it was sent, and its parameters.
+    pub(crate) place: Place,
+    tenant: String,
+}
+
+impl Call {
+    /// The parameters.
+    pub(crate) fn parameters(&self) -> &Parameters {
+        &self.place.parameters
+    }
+
+    /// The id in the path: `/v2.0/<resource>/<id>…`
+    pub(crate) fn id(&self) -> &str {
+        self.place.path.split('/').nth(3).unwrap_or_default()
+    }
+
+    /// The caller's tenant, if it has stored anything yet.
+    pub(crate) fn tenant(&self) -> Option<TenantId> {
+        self.services.store.find_tenant(&self.tenant)
+    }
+
+    /// The tenant that a call on metrics acts on, if it has stored anything yet. Callers are
+    /// trusted as long as there is no authentication, so `tenant_id` is always honoured.
+    pub(crate) fn acting_tenant(&self) -> Result<Option<TenantId>, Failure> {
+        Ok(self.services.store.find_tenant(self.acting_name()?))
+    }
+
+    /// The name of that tenant.
+    pub(crate) fn acting_name(&self) -> Result<&str, Failure> {
+        let Some(name) = self.parameters().one("tenant_id")? else {
+            return Ok(&self.tenant);
+        };
+        check_tenant(name)?;
+        Ok(name)
+    }
+
+    /// The caller's tenant, created if it is new. Only for calls that store something.
+    pub(crate) async fn make_tenant(&self) -> Result<TenantId, Failure> {
+        self.services.tenant(&self.tenant).await
+    }
+
+    /// Runs a blocking call on the pool.
+    pub(crate) async fn run<T: Send + 'static>(
+        self,
+        call: impl FnOnce(&Call) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let pool = self.services.pool.clone();
+        pool.run(move || call(&self)).await
+    }
+}
+
+impl Services {
+    /// The tenant called `name`, created if it is new.
+    pub(crate) async fn tenant(&self, name: &str) -> Result<TenantId, Failure> {
+        if let Some(tenant) = self.store.find_tenant(name) {
+            return Ok(tenant);
+        }
+        // A new tenant is synced to disk.
+        let (store, name) = (self.store.clone(), name.to_owned());
+        self.pool.run(move || Ok(store.tenant(&name)?)).await
+    }
+}
+
+impl FromRequestParts<Arc<Services>> for Call {
+    type Rejection = Failure;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        services: &Arc<Services>,
+    ) -> Result<Self, Failure> {
+        Ok(Call {
+            services: Arc::clone(services),
+            place: place(parts)?,
+            tenant: tenant_name(&parts.headers)?,
+        })
+    }
+}
+
+/// Where a request was sent.
+pub(crate) fn place(parts: &Parts) -> Result<Place, Failure> {
+    let host = security::host(&parts.uri, &parts.headers)?.unwrap_or("localhost");
+    Ok(Place {
+        origin: format!("http://{host}"),
+        path: parts.uri.path().to_owned(),
+        parameters: Parameters::parse(parts.uri.query().unwrap_or_default()),
+    })
+}
+
+/// The tenant that the caller names.
+fn tenant_name(headers: &HeaderMap) -> Result<String, Failure> {
+    let named = headers.get("x-project-id").or_else(|| headers.get("x-tenant-id"));
+    let Some(named) = named.filter(|value| !value.is_empty()) else {
+        return Ok(TENANT_DEFAULT.to_owned());
+    };
+    let name = std::str::from_utf8(named.as_bytes())
+        .map_err(|_| Failure::bad_request("X-Project-Id is not UTF-8"))?;
+    check_tenant(name)?;
+    Ok(name.to_owned())
+}
+
+fn check_tenant(name: &str) -> Result<(), Failure> {
+    if !(1..=255).contains(&name.chars().count()) || name.chars().any(char::is_control) {
+        return Err(Failure::unprocessable(
+            "a tenant name has 1 to 255 characters and no control characters",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tenants_are_named_by_header() {
+        let check = |headers: &[(&'static str, &str)], want: Result<&str, u16>| {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.insert(*name, value.parse().unwrap());
+            }
+            let got = tenant_name(&map);
+            assert_eq!(got.as_deref().map_err(|f| f.status.as_u16()), want);
+        };
+        check(&[], Ok("default"));
+        check(&[("x-project-id", "")], Ok("default"));
+        check(&[("x-project-id", "p"), ("x-tenant-id", "t")], Ok("p"));
+        check(&[("x-tenant-id", "t")], Ok("t"));
+        check(&[("x-project-id", "a\tb")], Err(422));
+        check(&[("x-project-id", &"x".repeat(256))], Err(422));
+        check(&[("x-project-id", &"é".repeat(255))], Ok(&"é".repeat(255)));
+    }
+}

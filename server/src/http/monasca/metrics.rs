@@ -1,0 +1,283 @@
+//! `/v2.0/metrics`: writing measurements, listing series.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::http::StatusCode;
+use moneta_storage::model::{Selector, SeriesId, TenantId, Timestamp, ValueMeta};
+use moneta_storage::write::WriteRequest;
+use moneta_storage::{ErrorKind, Store};
+use tokio::sync::oneshot;
+
+use super::call::Call;
+use super::dimension_filter::DimensionFilter;
+use super::page::{cut, metric_name, span};
+use crate::http::body::Payload;
+use crate::ingest::monasca::{Rejection, each_metric};
+use crate::status::Failure;
+use crate::telemetry::Reason;
+use crate::wire::metrics::{DimensionMap, Listing, MetricElement};
+
+/// Bodies up to this many bytes are decoded where they arrive; it takes less than the way to another
+/// thread and back would.
+const SMALL_BODY_BYTES: usize = 64 * 1024;
+
+const DIALECT: &str = "monasca";
+
+/// `POST /v2.0/metrics`
+pub(super) async fn create(call: Call, payload: Payload) -> Result<StatusCode, Failure> {
+    payload.must_be_json()?;
+    let began = Instant::now();
+    let services = Arc::clone(&call.services);
+    let tenant = services.tenant(call.acting_name()?).await?;
+    let bytes = payload.bytes.len();
+    let (request, decoded) = if bytes <= SMALL_BODY_BYTES {
+        decode(&services.store, &services.region, tenant, &payload.bytes)
+    } else {
+        let worker = Arc::clone(&services);
+        let decode = move || Ok(decode(&worker.store, &worker.region, tenant, &payload.bytes));
+        services.pool.run(decode).await?
+    };
+    let samples = request.len();
+    let result = match decoded {
+        Ok(()) if request.is_empty() => Ok(()),
+        Ok(()) => commit(&services.store, request).await,
+        Err(rejection) => Err(rejection),
+    };
+    match result {
+        Ok(()) => {
+            services.telemetry.accepted(DIALECT, samples, bytes, began.elapsed());
+            Ok(StatusCode::NO_CONTENT)
+        }
+        Err(rejection) => {
+            let reason = reason(&rejection);
+            services.telemetry.refused(DIALECT, samples, bytes, reason);
+            if reason == Reason::Failed {
+                services.health.writes_have_stopped();
+            }
+            Err(rejection.into())
+        }
+    }
+}
+
+fn reason(rejection: &Rejection) -> Reason {
+    match rejection {
+        Rejection::Malformed(_) => Reason::Malformed,
+        Rejection::Invalid(_) => Reason::Invalid,
+        Rejection::Store(refusal) => match refusal.0.kind() {
+            ErrorKind::Invalid => Reason::Invalid,
+            ErrorKind::Busy => Reason::Busy,
+            ErrorKind::Limit => Reason::Limit,
+            ErrorKind::Corrupt | ErrorKind::Stopped => Reason::Failed,
+        },
+    }
+}
+
+/// Reads a body into a write request. What was read before a refusal is in it, only to be counted.
+fn decode(
+    store: &Store,
+    region: &str,
+    tenant: TenantId,
+    body: &[u8],
+) -> (WriteRequest, Result<(), Rejection>) {
+    let mut request = store.request(tenant);
+    let mut raw = Vec::with_capacity(256);
+    let result = each_metric(body, |metric| {
+        metric.identity.raw(&mut raw);
+        let meta = metric.meta.as_deref().and_then(ValueMeta::new);
+        let key = || metric.identity.key(region);
+        let pushed = request.push(&raw, key, metric.time, metric.value, meta);
+        pushed.map_err(|rejection: Rejection| rejection.of_metric(&metric.identity))
+    });
+    (request, result)
+}
+
+/// Waits until a request is durable.
+async fn commit(store: &Store, request: WriteRequest) -> Result<(), Rejection> {
+    let (ack, acknowledged) = oneshot::channel();
+    store.submit(request, move |result| {
+        // A client that went away needs no answer; the write stands.
+        let _ = ack.send(result);
+    })?;
+    match acknowledged.await {
+        Ok(result) => result.map(|_| ()).map_err(Rejection::from),
+        Err(_) => {
+            let reason = "the committer is gone".to_owned();
+            Err(moneta_storage::Error::Stopped { reason }.into())
+        }
+    }
+}
+
+/// `GET /v2.0/metrics`
+pub(super) async fn list(call: Call) -> Result<Json<Listing<MetricElement>>, Failure> {
+    call.run(|call| {
+        let parameters = call.parameters();
+        let limit = parameters.limit()?;
+        let selector = Selector {
+            metric: metric_name(parameters, "name")?,
+            dimensions: DimensionFilter::parse(parameters, "dimensions")?.matchers(),
+            active: span(parameters, Timestamp::MAX)?,
+        };
+        let after = series_offset(call)?;
+        let (mut elements, mut next) = (Vec::new(), None);
+        if let Some(tenant) = call.acting_tenant()? {
+            let mut page = page_of_series(call, tenant, &selector, after, limit)?;
+            next = cut(&mut page, limit, ToString::to_string);
+            elements = elements_of(call, tenant, &page)?;
+        }
+        Ok(Json(Listing { links: call.place.page(next.as_deref()), elements }))
+    })
+    .await
+}
+
+/// `offset`: the id of the last series of the page before.
+fn series_offset(call: &Call) -> Result<Option<SeriesId>, Failure> {
+    let Some(text) = call.parameters().one("offset")? else {
+        return Ok(None);
+    };
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    let number = digits.then(|| text.parse().ok()).flatten();
+    let id = number.map(SeriesId::new);
+    id.map(Some).ok_or_else(|| Failure::unprocessable(format!("Offset value {text} is not an id")))
+}
+
+/// Up to `limit + 1` of the selected series, beginning behind `after`.
+fn page_of_series(
+    call: &Call,
+    tenant: TenantId,
+    selector: &Selector,
+    after: Option<SeriesId>,
+    limit: usize,
+) -> Result<Vec<SeriesId>, Failure> {
+    let store = &call.services.store;
+    let all = store.select(tenant, selector)?;
+    let Some(after) = after else {
+        return Ok(all.into_iter().take(limit + 1).collect());
+    };
+    let begin = match all.iter().position(|id| *id == after) {
+        Some(at) => at + 1,
+        // It no longer matches, as when its samples fell out of the span: find where it stood.
+        None => {
+            let place = |id: SeriesId| -> Result<(String, SeriesId), Failure> {
+                let key = store.series(tenant, id)?;
+                Ok((key.map_or_else(String::new, |key| key.metric.clone()), id))
+            };
+            let wanted = place(after)?;
+            let (mut low, mut high) = (0, all.len());
+            while low < high {
+                let middle = low + (high - low) / 2;
+                let Some(id) = all.get(middle) else { break };
+                if place(*id)? <= wanted { low = middle + 1 } else { high = middle }
+            }
+            low
+        }
+    };
+    Ok(all.into_iter().skip(begin).take(limit + 1).collect())
+}
+
+fn elements_of(
+    call: &Call,
+    tenant: TenantId,
+    series: &[SeriesId],
+) -> Result<Vec<MetricElement>, Failure> {
+    let mut elements = Vec::with_capacity(series.len());
+    for id in series {
+        // A series that has been removed since it was selected is left out.
+        if let Some(key) = call.services.store.series(tenant, *id)? {
+            elements.push(MetricElement {
+                id: id.to_string(),
+                name: key.metric.clone(),
+                dimensions: DimensionMap::from(&key.dimensions),
+            });
+        }
+    }
+    Ok(elements)
+}
+
+#[cfg(test)]
+mod tests {
+    use moneta_storage::StoreConfig;
+    use moneta_storage::clock::ManualClock;
+    use moneta_storage::model::TimeRange;
+
+    use super::*;
+
+    const NOW: i64 = 1_795_166_675_000;
+
+    /// Writes a body and gives every sample stored, or the refusal.
+    async fn write(store: &Store, body: &str) -> Result<Vec<String>, Failure> {
+        let tenant = store.tenant("t").unwrap();
+        let (request, decoded) = decode(store, "r", tenant, body.as_bytes());
+        decoded?;
+        commit(store, request).await?;
+        let series = store.select(tenant, &Selector::default())?;
+        let mut rows = Vec::new();
+        store.view(tenant).read(&series, TimeRange::ALL, 1000, |id, samples| {
+            let key = store.series(tenant, id)?.unwrap();
+            for (at, (time, value)) in samples.times.iter().zip(&samples.values).enumerate() {
+                let metas = samples.metas.iter();
+                let meta = metas.filter(|(of, _)| *of as usize == at).map(|(_, m)| m.text());
+                let meta = meta.collect::<String>();
+                let ago = NOW - time;
+                rows.push(format!(
+                    "{}{}@{} {ago} {value}{meta}",
+                    key.metric, key.dimensions, key.region
+                ));
+            }
+            Ok::<_, moneta_storage::Error>(())
+        })?;
+        Ok(rows)
+    }
+
+    #[tokio::test]
+    async fn bodies_reach_the_store_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = ManualClock::at(Timestamp::from_millis(NOW));
+        let store = Store::open(folder.path(), StoreConfig::default(), clock).unwrap();
+        let item = |name: &str, dimensions: &str, ago: i64, more: &str| {
+            let time = NOW - ago;
+            format!(
+                r#"{{"name":"{name}","dimensions":{dimensions},"timestamp":{time}.9,"value":{ago}{more}}}"#
+            )
+        };
+        let first = [
+            item("a", r#"{"h":"1","z":"x"}"#, 5, ""),
+            item("a", r#"{"z":"x","h":"1"}"#, 4, r#","value_meta":{"k": 1}"#),
+            item("b", "{}", 3, r#","value_meta":null"#),
+        ];
+        let rows = write(&store, &format!("[{}]", first.join(","))).await.unwrap();
+        let want = [r"a{h=1, z=x}@r 5 5", r#"a{h=1, z=x}@r 4 4{"k":1}"#, r"b{}@r 3 3"];
+        assert_eq!(rows, want);
+
+        let refused = [
+            (item("a", r#"{"h":"","z":"x"}"#, 2, ""), 422),
+            (item("a b", "{}", 2, ""), 422),
+            ("{}".to_owned(), 422),
+            ("{".to_owned(), 400),
+            (item("c", "{}", -2 * 86_400_000, ""), 422),
+            (item("c", "{}", 3 * NOW, ""), 422),
+        ];
+        for (bad, status) in refused {
+            let body = format!("[{},{bad}]", item("c", "{}", 1, ""));
+            let failure = write(&store, &body).await.unwrap_err();
+            assert_eq!(failure.status.as_u16(), status, "{bad}: {}", failure.description);
+        }
+        let ahead = write(&store, &item("c", "{}", -2 * 86_400_000, "")).await.unwrap_err();
+        assert!(ahead.description.starts_with("invalid timestamp"), "{}", ahead.description);
+        assert!(ahead.description.ends_with(": for metric c"), "{}", ahead.description);
+
+        // Known series, told apart by raw bytes, and one that is spelt with an escape.
+        let again = [item("a", r#"{"h":"1","z":"x"}"#, 2, ""), item(r"\u0062", "{}", 1, "")];
+        let rows = write(&store, &format!("[{}]", again.join(","))).await.unwrap();
+        let want = [
+            r"a{h=1, z=x}@r 5 5",
+            r#"a{h=1, z=x}@r 4 4{"k":1}"#,
+            r"a{h=1, z=x}@r 2 2",
+            r"b{}@r 3 3",
+            r"b{}@r 1 1",
+        ];
+        assert_eq!(rows, want);
+        store.close().unwrap();
+    }
+}

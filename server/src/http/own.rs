@@ -1,0 +1,102 @@
+//! Resources about the server itself: alive, ready, figures.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use serde::Serialize;
+
+use super::{Route, Services};
+use crate::telemetry::Format;
+
+/// Whether the server can do its work.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    writes_stopped: AtomicBool,
+    stopping: AtomicBool,
+}
+
+impl Health {
+    /// The store has said that it can no longer write.
+    pub(crate) fn writes_have_stopped(&self) {
+        if !self.writes_stopped.swap(true, Ordering::Relaxed) {
+            tracing::error!("the store can no longer write; restart needed");
+        }
+    }
+
+    /// The server is about to end.
+    pub(crate) fn is_stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// What keeps the server from working; nothing if it is well.
+    pub(crate) fn reasons(&self) -> Vec<&'static str> {
+        let mut reasons = Vec::new();
+        if self.writes_stopped.load(Ordering::Relaxed) {
+            reasons.push("the store can no longer write");
+        }
+        if self.stopping.load(Ordering::Relaxed) {
+            reasons.push("the server is stopping");
+        }
+        reasons
+    }
+}
+
+/// `/ready`
+#[derive(Debug, Serialize)]
+struct Readiness {
+    ready: bool,
+    reasons: Vec<&'static str>,
+}
+
+impl Services {
+    /// Takes over whether the store has stopped writing.
+    pub(crate) fn look_at_store(&self) {
+        if self.store.stopped().is_some() {
+            self.health.writes_have_stopped();
+        }
+    }
+}
+
+/// The routes.
+pub(crate) fn routes() -> Vec<Route<Arc<Services>>> {
+    vec![("/health", get(health)), ("/ready", get(ready)), ("/metrics", get(metrics))]
+}
+
+async fn health() -> impl IntoResponse {
+    Json(serde_json::json!({"status": "alive"}))
+}
+
+async fn ready(State(services): State<Arc<Services>>) -> impl IntoResponse {
+    services.look_at_store();
+    let reasons = services.health.reasons();
+    let ready = reasons.is_empty();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { ready, reasons }))
+}
+
+async fn metrics(State(services): State<Arc<Services>>, headers: HeaderMap) -> impl IntoResponse {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = Format::accepted(accept);
+    services.telemetry.set_notifications(&services.notifier.stats());
+    services.telemetry.set_storage(&services.store.stats());
+    ([(header::CONTENT_TYPE, format.content_type())], services.telemetry.render(format))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_add_up() {
+        let health = Health::default();
+        assert!(health.reasons().is_empty());
+        health.writes_have_stopped();
+        health.is_stopping();
+        assert_eq!(health.reasons(), ["the store can no longer write", "the server is stopping"]);
+    }
+}

@@ -1,0 +1,204 @@
+//! From kinds of errors to HTTP statuses and bodies, for the Monasca API. The only place that does.
+
+use std::borrow::Cow;
+
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use axum::response::IntoResponse;
+use moneta_storage::ErrorKind;
+use serde::Serialize;
+
+use crate::ingest::json::{DEPTH_MAX, Malformed};
+use crate::ingest::monasca::Rejection;
+
+/// A refusal as a client sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Failure {
+    /// Status.
+    pub(crate) status: StatusCode,
+    /// Short name of the case.
+    pub(crate) title: Cow<'static, str>,
+    /// What is wrong, for people.
+    pub(crate) description: String,
+    /// One more header; rare, so boxed.
+    pub(crate) header: Option<Box<(HeaderName, HeaderValue)>>,
+}
+
+/// The body of every refusal. Clients print `title` and `description`; Grafana prints `message`.
+#[derive(Serialize)]
+struct FailureBody<'a> {
+    title: &'a str,
+    description: &'a str,
+    message: &'a str,
+}
+
+impl Failure {
+    /// A refusal with these words.
+    pub(crate) fn new(
+        status: StatusCode,
+        title: impl Into<Cow<'static, str>>,
+        description: impl Into<String>,
+    ) -> Self {
+        Failure { status, title: title.into(), description: description.into(), header: None }
+    }
+
+    /// With a header.
+    pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.header = Some(Box::new((name, value)));
+        self
+    }
+
+    /// A value breaks a rule.
+    pub(crate) fn unprocessable(description: impl Into<String>) -> Self {
+        Failure::titled("Unprocessable Entity", description)
+    }
+
+    /// A value breaks a rule that has a title of its own.
+    pub(crate) fn titled(title: &'static str, description: impl Into<String>) -> Self {
+        Failure::new(StatusCode::UNPROCESSABLE_ENTITY, title, description)
+    }
+
+    /// The request as a whole makes no sense.
+    pub(crate) fn bad_request(description: impl Into<String>) -> Self {
+        Failure::new(StatusCode::BAD_REQUEST, "Bad request", description)
+    }
+
+    /// A notification method breaks a rule; also the missing definition id.
+    pub(crate) fn bad_request_capital(description: impl Into<String>) -> Self {
+        Failure::new(StatusCode::BAD_REQUEST, "Bad Request", description)
+    }
+
+    /// The body is not JSON.
+    pub(crate) fn not_json() -> Self {
+        Failure::bad_request("Request body is not valid JSON")
+    }
+
+    /// Nothing has this path or id.
+    pub(crate) fn not_found(description: impl Into<String>) -> Self {
+        Failure::new(StatusCode::NOT_FOUND, "404 Not Found", description)
+    }
+
+    /// The name is taken.
+    pub(crate) fn exists(description: impl Into<String>) -> Self {
+        Failure::new(StatusCode::CONFLICT, "AlreadyExistsException", description)
+    }
+
+    /// Try again soon.
+    pub(crate) fn busy(description: impl Into<String>) -> Self {
+        Failure::unavailable(description).with(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
+    /// This process cannot do it.
+    pub(crate) fn unavailable(description: impl Into<String>) -> Self {
+        Failure::new(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable", description)
+    }
+
+    /// A defect of ours.
+    pub(crate) fn internal(description: impl Into<String>) -> Self {
+        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "Service unavailable", description)
+    }
+
+    /// Part of the API that this version does not have.
+    pub(crate) fn not_implemented(description: impl Into<String>) -> Self {
+        Failure::new(StatusCode::NOT_IMPLEMENTED, "Not Implemented", description)
+    }
+
+    fn of_kind(kind: ErrorKind, description: String) -> Self {
+        match kind {
+            ErrorKind::Invalid => Failure::unprocessable(description),
+            ErrorKind::Busy => Failure::busy(description),
+            ErrorKind::Limit => Failure::titled("Limit exceeded", description),
+            ErrorKind::Corrupt => Failure::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "The repository was unable to process your request",
+                description,
+            ),
+            ErrorKind::Stopped => Failure::unavailable(description),
+        }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response<Body> {
+        let body = FailureBody {
+            title: &self.title,
+            description: &self.description,
+            message: &self.description,
+        };
+        let body = serde_json::to_vec(&body).unwrap_or_default();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+        if let Some((name, value)) = self.header.map(|header| *header) {
+            headers.insert(name, value);
+        }
+        response
+    }
+}
+
+impl From<moneta_storage::Error> for Failure {
+    fn from(error: moneta_storage::Error) -> Self {
+        Failure::of_kind(error.kind(), error.to_string())
+    }
+}
+
+impl From<moneta_query::Error> for Failure {
+    fn from(error: moneta_query::Error) -> Self {
+        match error {
+            moneta_query::Error::SeveralSeries => Failure::new(
+                StatusCode::CONFLICT,
+                "MultipleMetrics",
+                "Found multiple metrics matching metric name and dimensions. Please refine your \
+                 search criteria using a unique metric name or additional dimensions. \
+                 Alternatively, you may specify 'merge_metrics=True' as a query parameter to \
+                 combine all metrics matching search criteria into a single series.",
+            ),
+            moneta_query::Error::Invalid(_)
+            | moneta_query::Error::Limit { .. }
+            | moneta_query::Error::Store(_) => Failure::of_kind(error.kind(), error.to_string()),
+        }
+    }
+}
+
+impl From<moneta_alerting::Error> for Failure {
+    fn from(error: moneta_alerting::Error) -> Self {
+        use moneta_alerting::Error;
+        let text = error.to_string();
+        match error {
+            Error::Expression { .. } => Failure::titled("Invalid alarm expression", text),
+            Error::Invalid(_) => Failure::unprocessable(text),
+            Error::InvalidUpdate(_) => Failure::titled("InvalidUpdateException", text),
+            Error::Exists(_) => Failure::exists(text),
+            Error::NotFound { .. } => Failure::not_found(text),
+            Error::Limit { .. } | Error::Store(_) => Failure::of_kind(error.kind(), text),
+        }
+    }
+}
+
+/// Notification methods answer 400 where everything else answers 422.
+pub(crate) fn of_method_error(error: moneta_alerting::Error) -> Failure {
+    match error {
+        moneta_alerting::Error::Invalid(text) => Failure::bad_request_capital(text),
+        moneta_alerting::Error::Expression { .. }
+        | moneta_alerting::Error::InvalidUpdate(_)
+        | moneta_alerting::Error::Exists(_)
+        | moneta_alerting::Error::NotFound { .. }
+        | moneta_alerting::Error::Limit { .. }
+        | moneta_alerting::Error::Store(_) => error.into(),
+    }
+}
+
+impl From<Rejection> for Failure {
+    fn from(rejection: Rejection) -> Self {
+        match rejection {
+            Rejection::Malformed(Malformed::Syntax) => Failure::not_json(),
+            Rejection::Malformed(Malformed::Depth) => Failure::bad_request(format!(
+                "Request body is nested more than {DEPTH_MAX} levels deep"
+            )),
+            Rejection::Invalid(text) => Failure::unprocessable(text),
+            Rejection::Store(refusal) => refusal.0.into(),
+        }
+    }
+}

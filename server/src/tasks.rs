@@ -1,0 +1,224 @@
+//! Wires everything together, and lists every long task:
+//!
+//! | Task | Does | Ends |
+//! |---|---|---|
+//! | listener | accepts connections, serves requests | at the stop, when open requests have finished |
+//! | collector | measures this machine, if enabled | at the stop |
+//! | figures | counts alarms for `/metrics` | at the stop |
+//! | notifier | sends notifications; alerting owns it | when it is closed, before alerting |
+//!
+//! The store's and alerting's own threads end when those are closed, which comes last.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moneta_alerting::{Alarms, Methods, Notifier, NotifySettings, Settings, State};
+use moneta_storage::clock::{Clock, SystemClock};
+use moneta_storage::{Store, StoreConfig};
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+use crate::config::{AuthMode, Config};
+use crate::error::Error;
+use crate::http::own::Health;
+use crate::http::{Front, Services, listener, monasca, own};
+use crate::pool::Pool;
+use crate::security::Reach;
+use crate::shutdown::{self, Stopper};
+use crate::telemetry::Telemetry;
+
+/// Between two counts of alarms. Counting copies every alarm, which takes about a microsecond each.
+const FIGURES_INTERVAL: Duration = Duration::from_secs(15);
+
+/// A server that runs.
+pub struct Running {
+    address: SocketAddr,
+    stopper: Stopper,
+    tasks: Vec<(&'static str, JoinHandle<()>)>,
+    services: Arc<Services>,
+}
+
+/// Runs a server until SIGTERM or SIGINT, then lets it end in good order.
+///
+/// # Errors
+/// What keeps it from starting, and what goes wrong while it ends.
+pub async fn run(config: Config) -> Result<(), Error> {
+    let running = start(config, Arc::new(SystemClock)).await?;
+    let signal = shutdown::requested().await?;
+    tracing::info!(signal, "stopping");
+    running.shutdown().await
+}
+
+/// Starts a server; it serves when this returns.
+///
+/// # Errors
+/// `Store` and `Alerting` if the data directory cannot be opened, `Listen` if the address is taken.
+pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Error> {
+    // Another part of the process may have chosen its cryptography already; then that is used.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let address = config.server.listen;
+    // First the address: a second server on the same port must not touch the data.
+    let listener =
+        TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
+    let address = listener.local_addr().map_err(|source| Error::Listen { address, source })?;
+
+    let (store, alarms) = open(&config, clock).await?;
+    let methods = Methods::open(store.records())?;
+    let settings = notify_settings(&config);
+    let notifier = Arc::new(Notifier::start(store.clone(), methods, settings, Handle::current())?);
+    // Seam: alerting has to call `notifier.wake()` after each commit to the outbox; without it the
+    // notifier looks there only when it starts.
+
+    let telemetry = Arc::new(Telemetry::new());
+    let services = Arc::new(Services {
+        store: store.clone(),
+        alarms,
+        notifier,
+        pool: Pool::for_this_machine(),
+        telemetry: Arc::clone(&telemetry),
+        region: config.server.region.clone(),
+        samples_max: config.query.samples_max,
+        body_bytes_max: config.server.body_bytes_max,
+        periods: config.notifications.periods_seconds.clone(),
+        health: Arc::new(Health::default()),
+    });
+    let reach = match config.auth {
+        AuthMode::None if config.server.allow_remote_without_auth => Reach::Everyone,
+        AuthMode::None => Reach::ThisMachine,
+    };
+    let mut routes = monasca::routes();
+    routes.extend(own::routes());
+    let front = Front::new(
+        routes,
+        Arc::clone(&services),
+        reach,
+        config.server.requests_max,
+        Arc::clone(&telemetry),
+    );
+
+    let stopper = Stopper::new();
+    let connections_max = config.server.connections_max;
+    let mut tasks = vec![
+        (
+            "listener",
+            tokio::spawn(listener::serve(
+                listener,
+                Arc::new(front),
+                connections_max,
+                stopper.watch(),
+            )),
+        ),
+        ("figures", tokio::spawn(count_alarms(Arc::clone(&services), stopper.watch()))),
+    ];
+    if config.collector.enabled {
+        let collector = crate::collector::run(
+            store,
+            config.collector.tenant,
+            config.server.region,
+            Duration::from_secs(u64::from(config.collector.interval_seconds)),
+            stopper.watch(),
+        );
+        tasks.push(("collector", tokio::spawn(collector)));
+    }
+    tracing::info!(%address, data = %config.server.data_dir.display(), "serving");
+    Ok(Running { address, stopper, tasks, services })
+}
+
+/// Opens the data directory and starts alerting on it.
+async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<(Store, Alarms), Error> {
+    let directory = config.server.data_dir.clone();
+    let settings = Settings {
+        alarm_delay_seconds: config.alarms.delay_seconds,
+        future_tolerance_seconds: config.alarms.future_tolerance_seconds,
+        window_seconds_max: config.alarms.window_seconds_max,
+        definitions_max: config.alarms.definitions_max,
+        valid_notification_periods: config.notifications.periods_seconds.clone(),
+    };
+    blocking("opening", move || {
+        let store = Store::open(&directory, StoreConfig::default(), clock)?;
+        let alarms = Alarms::start(store.clone(), settings)?;
+        Ok((store, alarms))
+    })
+    .await
+}
+
+fn notify_settings(config: &Config) -> NotifySettings {
+    let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
+    let notifications = &config.notifications;
+    NotifySettings {
+        timeout: seconds(notifications.timeout_seconds),
+        ttl: seconds(notifications.ttl_seconds),
+        destinations_parallel: notifications.destinations_parallel,
+        allow_private: notifications.allow_private,
+    }
+}
+
+/// Runs a call that blocks, outside of the pool for requests.
+async fn blocking<T: Send + 'static>(
+    task: &'static str,
+    call: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let result = tokio::task::spawn_blocking(call).await;
+    result.unwrap_or(Err(Error::Panicked { task }))
+}
+
+/// Counts definitions, and alarms by state, for the figures.
+async fn count_alarms(services: Arc<Services>, mut stop: watch::Receiver<bool>) {
+    let mut beat = tokio::time::interval(FIGURES_INTERVAL);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = beat.tick() => {}
+            () = shutdown::stopped(&mut stop) => return,
+        }
+        let counted = Arc::clone(&services);
+        let count = services.pool.run(move || {
+            let mut by_state = [(State::Ok, 0), (State::Undetermined, 0), (State::Alarm, 0)];
+            let mut definitions = 0;
+            for tenant in counted.store.tenants() {
+                definitions += counted.alarms.definitions(tenant).len();
+                for alarm in counted.alarms.alarms(tenant) {
+                    for (state, count) in &mut by_state {
+                        *count += usize::from(alarm.state == *state);
+                    }
+                }
+            }
+            Ok((by_state, definitions))
+        });
+        if let Ok((by_state, definitions)) = count.await {
+            services.telemetry.set_alarms(by_state, definitions);
+        }
+    }
+}
+
+impl Running {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops intake, finishes open requests, then closes alerting and the store.
+    ///
+    /// # Errors
+    /// The first thing that goes wrong; the rest is closed all the same.
+    pub async fn shutdown(self) -> Result<(), Error> {
+        self.services.health.is_stopping();
+        self.stopper.stop();
+        let mut outcome = Ok(());
+        for (task, handle) in self.tasks {
+            if handle.await.is_err() {
+                outcome = outcome.and(Err(Error::Panicked { task }));
+            }
+        }
+        self.services.notifier.close().await;
+        let (store, alarms) = (self.services.store.clone(), self.services.alarms.clone());
+        let alarms_closed = blocking("closing alerting", move || Ok(alarms.close()?)).await;
+        let store_closed = blocking("closing the store", move || Ok(store.close()?)).await;
+        outcome.and(alarms_closed).and(store_closed)
+    }
+}

@@ -1,0 +1,149 @@
+//! The committer's thread.
+
+use std::sync::Arc;
+
+use super::new_series::NewSeries;
+use super::queue::{Job, Work};
+use crate::batch::{Batch as Joint, Row};
+use crate::error::Error;
+use crate::head::Generation;
+use crate::key::Key;
+use crate::kv::Batch;
+use crate::model::{Sequence, SeriesId, Timestamp};
+use crate::store::{Durability, Shared};
+use crate::write::{Committed, WriteRequest};
+
+/// Serves the queue until it is stopped and empty. `newest` is the last sequence given so far.
+pub(crate) fn run(shared: &Arc<Shared>, newest: Sequence) {
+    let mut next = newest.next();
+    loop {
+        match shared.queue.take() {
+            Work::Commit(jobs) => next = commit(shared, next, jobs),
+            Work::CloseGeneration(reply) => {
+                let closed = close_generation(shared);
+                // The one who asked may have gone.
+                let _ = reply.send(closed);
+            }
+            Work::Stop => return,
+        }
+    }
+}
+
+fn close_generation(shared: &Shared) -> Option<Arc<Generation>> {
+    let mut live = shared.live.lock();
+    if live.open.rows == 0 {
+        return None;
+    }
+    let closed = Arc::new(std::mem::take(&mut live.open));
+    live.closed.push_back(closed.clone());
+    Some(closed)
+}
+
+struct Prepared {
+    job: Job,
+    ids: Vec<SeriesId>,
+}
+
+/// Commits jobs together and returns the next free sequence.
+fn commit(shared: &Shared, first: Sequence, jobs: Vec<Job>) -> Sequence {
+    if let Some(reason) = shared.stopped() {
+        for job in jobs {
+            (job.ack)(Err(Error::Stopped { reason: reason.clone() }));
+        }
+        return first;
+    }
+    let mut batch = Batch::default();
+    let mut new_series = NewSeries::default();
+    let mut prepared = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        match new_series.resolve(&shared.index, &job.request, &mut batch) {
+            Ok(ids) => prepared.push(Prepared { job, ids }),
+            Err(error) => (job.ack)(Err(error)),
+        }
+    }
+    if prepared.is_empty() {
+        return first;
+    }
+    new_series.finish(&mut batch);
+    let arrival = shared.feed.begin();
+    let joint = Arc::new(join(first, arrival, &prepared));
+    let record = joint.encode();
+    let log_bytes = u64::try_from(record.len()).unwrap_or(u64::MAX);
+    batch.put(&Key::Wal(first), record);
+    if let Err(error) = write(shared, batch, joint.last_sequence()) {
+        shared.feed.abandon();
+        shared.stop(&error);
+        for prepared in prepared {
+            (prepared.job.ack)(Err(error.clone()));
+        }
+        return first;
+    }
+    let created = new_series.apply(&shared.index);
+    let wants_care = {
+        let mut live = shared.live.lock();
+        live.open.append(joint.clone(), log_bytes);
+        live.open.new_series.extend(created);
+        for prepared in &prepared {
+            note_days(&mut live.open, &prepared.job.request, &prepared.ids);
+        }
+        shared.head_log_bytes.store(live.log_bytes(), std::sync::atomic::Ordering::Relaxed);
+        live.open.wants_run() || live.open.log_bytes >= shared.config.live_log_bytes
+    };
+    let last = joint.last_sequence();
+    shared.feed.publish(joint);
+    if wants_care {
+        shared.keeper.nudge();
+    }
+    let sequences = (first.number()..).map(Sequence::new);
+    for (prepared, sequence) in prepared.into_iter().zip(sequences) {
+        prepared.job.request.committed(&prepared.ids);
+        (prepared.job.ack)(Ok(Committed { sequence }));
+    }
+    last.next()
+}
+
+fn write(shared: &Shared, batch: Batch, last: Sequence) -> Result<(), Error> {
+    shared.kv.commit(batch, shared.config.durability.sync())?;
+    match shared.config.durability {
+        Durability::Batch => shared.acknowledged.write(last),
+        // Not synced: after a power cut the log may well be shorter.
+        Durability::Os => Ok(()),
+    }
+}
+
+fn join(first: Sequence, arrival: Timestamp, prepared: &[Prepared]) -> Joint {
+    let total = prepared.iter().map(|prepared| prepared.job.request.len()).sum();
+    let mut rows: Vec<Row> = Vec::with_capacity(total);
+    let mut metas = Vec::new();
+    let mut requests = Vec::with_capacity(prepared.len());
+    for Prepared { job, ids } in prepared {
+        let request = &job.request;
+        let start = rows.len();
+        let base = count(start);
+        rows.extend_from_slice(&request.rows);
+        for &(row, unknown) in &request.unknown_rows {
+            let at = start + usize::try_from(row).expect("a row of this request");
+            let id = ids.get(usize::try_from(unknown).expect("one of its unknown series"));
+            let row = rows.get_mut(at).expect("a row of this request");
+            row.series = *id.expect("every unknown series has an id by now");
+        }
+        metas.extend(request.metas.iter().map(|(row, meta)| (base + row, meta.clone())));
+        requests.push((request.tenant, count(rows.len())));
+    }
+    Joint { first, arrival, requests, rows, metas }
+}
+
+fn note_days(generation: &mut Generation, request: &WriteRequest, ids: &[SeriesId]) {
+    for &(series, day) in &request.days {
+        generation.note_activity(request.tenant, day, series);
+    }
+    for (unknown, &series) in request.unknown.iter().zip(ids) {
+        for &day in &unknown.days {
+            generation.note_activity(request.tenant, day, series);
+        }
+    }
+}
+
+fn count(rows: usize) -> u32 {
+    u32::try_from(rows).expect("a joint batch is far below 4 Gi rows")
+}

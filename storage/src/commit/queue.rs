@@ -1,0 +1,139 @@
+//! The queue before the committer: bounded in requests and bytes, one line per tenant, served in
+//! turn. When it is full a request gets `Busy`; nothing is dropped silently.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+use crate::error::Error;
+use crate::head::Generation;
+use crate::model::TenantId;
+use crate::write::{Committed, WriteRequest};
+
+/// Requests that may wait.
+const REQUESTS_MAX: usize = 64 * 1024;
+/// Requests of one tenant that may wait: a flood by one leaves room for the others.
+const TENANT_REQUESTS_MAX: usize = REQUESTS_MAX / 2;
+/// Rows and requests that are committed together at most, beyond the first request.
+const JOINT_ROWS_MAX: usize = 64 * 1024;
+const JOINT_REQUESTS_MAX: usize = 4096;
+
+/// Called once with the outcome of a write, on the committer's thread.
+pub(crate) type Ack = Box<dyn FnOnce(Result<Committed, Error>) + Send>;
+
+pub(crate) struct Job {
+    pub(crate) request: WriteRequest,
+    pub(crate) ack: Ack,
+}
+
+/// What the committer does next.
+pub(crate) enum Work {
+    Commit(Vec<Job>),
+    /// Close the open generation and hand it over; `None` if it is empty.
+    CloseGeneration(SyncSender<Option<Arc<Generation>>>),
+    Stop,
+}
+
+pub(crate) struct Queue {
+    bytes_max: usize,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    lines: HashMap<TenantId, VecDeque<Job>>,
+    /// Tenants with a line, in the order in which they are served.
+    turns: VecDeque<TenantId>,
+    requests: usize,
+    bytes: usize,
+    closing: VecDeque<SyncSender<Option<Arc<Generation>>>>,
+    stopped: bool,
+}
+
+impl Queue {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Queue { bytes_max, state: Mutex::default(), changed: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no code panics while it holds the queue")
+    }
+
+    pub(crate) fn push(&self, request: WriteRequest, ack: Ack) -> Result<(), Error> {
+        let bytes = request.bytes();
+        let mut state = self.lock();
+        if state.stopped {
+            return Err(Error::Stopped { reason: "the store is closing".into() });
+        }
+        let line = state.lines.get(&request.tenant).map_or(0, VecDeque::len);
+        let full = state.requests >= REQUESTS_MAX
+            || line >= TENANT_REQUESTS_MAX
+            || (state.requests > 0 && state.bytes + bytes > self.bytes_max);
+        if full {
+            return Err(Error::Busy { what: "the queue of writes" });
+        }
+        state.requests += 1;
+        state.bytes += bytes;
+        let tenant = request.tenant;
+        if line == 0 {
+            state.turns.push_back(tenant);
+        }
+        state.lines.entry(tenant).or_default().push_back(Job { request, ack });
+        drop(state);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Asks for the open generation.
+    pub(crate) fn close_generation(&self, reply: SyncSender<Option<Arc<Generation>>>) {
+        self.lock().closing.push_back(reply);
+        self.changed.notify_one();
+    }
+
+    /// Takes no more requests; what waits is still served.
+    pub(crate) fn stop(&self) {
+        self.lock().stopped = true;
+        self.changed.notify_one();
+    }
+
+    /// The next work; blocks until there is some.
+    pub(crate) fn take(&self) -> Work {
+        let mut state = self.lock();
+        loop {
+            if let Some(reply) = state.closing.pop_front() {
+                return Work::CloseGeneration(reply);
+            }
+            if state.requests > 0 {
+                return Work::Commit(state.take_jobs());
+            }
+            if state.stopped {
+                return Work::Stop;
+            }
+            state = self.changed.wait(state).expect("no code panics while it holds the queue");
+        }
+    }
+}
+
+impl State {
+    fn take_jobs(&mut self) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        let mut rows = 0;
+        while rows < JOINT_ROWS_MAX && jobs.len() < JOINT_REQUESTS_MAX {
+            let Some(tenant) = self.turns.pop_front() else { break };
+            let line = self.lines.entry(tenant).or_default();
+            if let Some(job) = line.pop_front() {
+                rows += job.request.len();
+                self.requests -= 1;
+                self.bytes = self.bytes.saturating_sub(job.request.bytes());
+                jobs.push(job);
+            }
+            if line.is_empty() {
+                self.lines.remove(&tenant);
+            } else {
+                self.turns.push_back(tenant);
+            }
+        }
+        jobs
+    }
+}

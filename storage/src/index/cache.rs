@@ -1,0 +1,112 @@
+//! The series cache: from the raw bytes by which a writer names a series to its id, without parsing
+//! them. Bounded; an entry that is gone only costs a look-up in RocksDB.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Mutex;
+
+use foldhash::HashMap;
+use xxhash_rust::xxh3;
+
+use crate::model::{SeriesId, TenantId};
+
+const SHARDS: usize = 64;
+/// Entries of a shard's young half. Both halves of all shards: about 2 million series, 90 MB.
+const YOUNG_ENTRIES_MAX: usize = 16 * 1024;
+
+/// The hash of a series' raw bytes. 128 bits with a seed that nobody outside the process knows, so
+/// that two series of a tenant share one only by an accident that will not happen.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct RawHash(u128);
+
+/// What the cache knows of a series.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Known {
+    pub(crate) series: SeriesId,
+    /// A day (since the epoch) for which its activity has been noted.
+    pub(crate) day: i32,
+}
+
+/// Two halves a shard: entries enter the young one; when it is full it becomes the old one and the
+/// old one is dropped. An entry found in the old half moves to the young one.
+#[derive(Default)]
+struct Shard {
+    young: HashMap<(TenantId, RawHash), Known>,
+    old: HashMap<(TenantId, RawHash), Known>,
+}
+
+pub(crate) struct SeriesCache {
+    seed: u64,
+    shards: Vec<Mutex<Shard>>,
+}
+
+impl SeriesCache {
+    pub(crate) fn new() -> Self {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        SeriesCache { seed: random_u64(), shards }
+    }
+
+    pub(crate) fn hash(&self, raw: &[u8]) -> RawHash {
+        RawHash(xxh3::xxh3_128_with_seed(raw, self.seed))
+    }
+
+    fn shard(&self, hash: RawHash) -> &Mutex<Shard> {
+        let at = usize::try_from(hash.0 % (SHARDS as u128)).unwrap_or(0);
+        self.shards.get(at).expect("there are SHARDS shards")
+    }
+
+    pub(crate) fn get(&self, tenant: TenantId, hash: RawHash) -> Option<Known> {
+        let mut shard = self.shard(hash).lock().expect("no code panics while it holds a shard");
+        if let Some(known) = shard.young.get(&(tenant, hash)) {
+            return Some(*known);
+        }
+        let known = shard.old.remove(&(tenant, hash))?;
+        shard.insert(tenant, hash, known);
+        Some(known)
+    }
+
+    pub(crate) fn insert(&self, tenant: TenantId, hash: RawHash, known: Known) {
+        let mut shard = self.shard(hash).lock().expect("no code panics while it holds a shard");
+        shard.insert(tenant, hash, known);
+    }
+}
+
+impl Shard {
+    fn insert(&mut self, tenant: TenantId, hash: RawHash, known: Known) {
+        if self.young.len() >= YOUNG_ENTRIES_MAX {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert((tenant, hash), known);
+    }
+}
+
+/// A number nobody can predict, from the standard library's hash keys.
+pub(crate) fn random_u64() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_stays_bounded_and_keeps_what_is_used() {
+        let cache = SeriesCache::new();
+        let tenant = TenantId::new(1);
+        let known = |n: u32| Known { series: SeriesId::new(n), day: 0 };
+        let hot = cache.hash(b"hot");
+        cache.insert(tenant, hot, known(0));
+        for n in 1..3_000_000_u32 {
+            cache.insert(tenant, cache.hash(&n.to_le_bytes()), known(n));
+            if n % 1000 == 0 {
+                assert_eq!(cache.get(tenant, hot), Some(known(0)), "after {n}");
+            }
+        }
+        let held: usize = cache
+            .shards
+            .iter()
+            .map(|shard| shard.lock().map(|s| s.young.len() + s.old.len()).unwrap())
+            .sum();
+        assert!(held <= SHARDS * YOUNG_ENTRIES_MAX * 2 + SHARDS, "{held}");
+        assert_eq!(cache.get(TenantId::new(2), hot), None, "tenants do not share entries");
+    }
+}

@@ -1,0 +1,338 @@
+//! Which series exist, and which carry what: ids, metric numbers, posting lists, activity.
+
+pub(crate) mod cache;
+pub(crate) mod id_set;
+mod select;
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+
+use roaring::RoaringBitmap;
+
+use crate::error::Error;
+use crate::key::{self, Fact, Family, Key, PostingKind};
+use crate::kv::{Batch, Kv, Sync};
+use crate::model::{MetricNo, SeriesId, SeriesKey, TenantId};
+
+/// Most tenants of a store.
+const TENANTS_MAX: usize = 100_000;
+/// Longest tenant name, characters.
+const TENANT_NAME_MAX: usize = 255;
+/// Version of the values written here.
+const VALUE_VERSION: u8 = 1;
+
+/// The index. Shared; readers and the committer use it at the same time.
+pub(crate) struct Index {
+    kv: Kv,
+    /// Seed of the hash under which canonical series keys are found. Fixed for the life of a store.
+    seed: u64,
+    tenants: RwLock<Tenants>,
+}
+
+#[derive(Default)]
+struct Tenants {
+    by_name: HashMap<Arc<str>, TenantId>,
+    by_id: HashMap<TenantId, Arc<Tenant>>,
+}
+
+/// What is kept in memory of a tenant.
+pub(crate) struct Tenant {
+    pub(crate) name: Arc<str>,
+    pub(crate) metrics: RwLock<Metrics>,
+}
+
+/// Metrics of a tenant, and the metric of each series: 4 bytes a series.
+#[derive(Default)]
+pub(crate) struct Metrics {
+    by_name: HashMap<Arc<str>, MetricNo>,
+    names: Vec<Arc<str>>,
+    of_series: Vec<MetricNo>,
+}
+
+impl Metrics {
+    pub(crate) fn number(&self, name: &str) -> Option<MetricNo> {
+        self.by_name.get(name).copied()
+    }
+
+    pub(crate) fn name(&self, metric: MetricNo) -> Option<&Arc<str>> {
+        self.names.get(usize::try_from(metric.number()).ok()?)
+    }
+
+    /// The metric of a series; of an unknown series one that sorts last.
+    pub(crate) fn of(&self, series: SeriesId) -> MetricNo {
+        let at = usize::try_from(series.number()).unwrap_or(usize::MAX);
+        self.of_series.get(at).copied().unwrap_or(MetricNo::new(u32::MAX))
+    }
+
+    pub(crate) fn metric_count(&self) -> u32 {
+        u32::try_from(self.names.len()).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn series_count(&self) -> u32 {
+        u32::try_from(self.of_series.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Adds a metric. Numbers are dense, so the new one is the count so far.
+    pub(crate) fn add_metric(&mut self, name: &str) {
+        let name: Arc<str> = name.into();
+        self.by_name.insert(name.clone(), MetricNo::new(self.metric_count()));
+        self.names.push(name);
+    }
+
+    /// Adds a series. Ids are dense, so the new one is the count so far.
+    pub(crate) fn add_series(&mut self, metric: MetricNo) {
+        self.of_series.push(metric);
+    }
+}
+
+impl Index {
+    /// Loads tenants and metrics.
+    pub(crate) fn open(kv: Kv) -> Result<Self, Error> {
+        let seed = match kv.get(&Key::Fact(Fact::HashSeed))? {
+            Some(bytes) => u64::from_le_bytes(
+                bytes.try_into().map_err(|_| Error::corrupt("hash seed", "meta"))?,
+            ),
+            None => {
+                let seed = cache::random_u64();
+                let mut batch = Batch::default();
+                batch.put(&Key::Fact(Fact::HashSeed), seed.to_le_bytes().to_vec());
+                kv.commit(batch, Sync::Disk)?;
+                seed
+            }
+        };
+        let index = Index { kv, seed, tenants: RwLock::default() };
+        index.load()?;
+        Ok(index)
+    }
+
+    fn load(&self) -> Result<(), Error> {
+        let mut tenants = self.tenants.write().expect("no code panics while it holds the index");
+        self.kv.scan(Family::Meta, &key::TENANT_PREFIX, &key::TENANT_PREFIX, |key, value| {
+            let id = key::decode_tenant(key).ok_or_else(|| Error::corrupt("key", "tenant"))?;
+            let name: Arc<str> = text(value, "tenant")?.into();
+            tenants.by_name.insert(name.clone(), id);
+            tenants.by_id.insert(id, Arc::new(Tenant { name, metrics: RwLock::default() }));
+            Ok::<_, Error>(true)
+        })?;
+        let mut metrics: Vec<(TenantId, MetricNo, String)> = Vec::new();
+        self.kv.scan(Family::Series, &key::METRIC_PREFIX, &key::METRIC_PREFIX, |key, value| {
+            let (tenant, metric) =
+                key::decode_metric(key).ok_or_else(|| Error::corrupt("key", "metric"))?;
+            metrics.push((tenant, metric, text(value, "metric")?));
+            Ok::<_, Error>(true)
+        })?;
+        for (tenant, metric, name) in metrics {
+            let missing = || Error::corrupt("tenant", format!("metric {name}"));
+            let ids = self.posting(tenant, PostingKind::Metric, "", &name)?;
+            let tenant = tenants.by_id.get(&tenant).ok_or_else(missing)?;
+            let mut loaded = tenant.metrics.write().expect("nobody else has it yet");
+            loaded.add_metric(&name);
+            if loaded.number(&name) != Some(metric) {
+                return Err(Error::corrupt("order", format!("metric {name}")));
+            }
+            if let Some(last) = ids.max() {
+                let length = usize::try_from(last).unwrap_or(usize::MAX).saturating_add(1);
+                if loaded.of_series.len() < length {
+                    loaded.of_series.resize(length, MetricNo::new(u32::MAX));
+                }
+            }
+            for id in ids {
+                if let Some(slot) =
+                    usize::try_from(id).ok().and_then(|at| loaded.of_series.get_mut(at))
+                {
+                    *slot = metric;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The tenant called `name`, created if need be.
+    pub(crate) fn tenant(&self, name: &str) -> Result<TenantId, Error> {
+        if let Some(id) = self.find_tenant(name) {
+            return Ok(id);
+        }
+        let length = name.chars().count();
+        if length == 0 || length > TENANT_NAME_MAX || name.chars().any(char::is_control) {
+            return Err(Error::Invalid(format!(
+                "a tenant's name has 1 to {TENANT_NAME_MAX} characters, none of them a control character"
+            )));
+        }
+        let mut tenants = self.tenants.write().expect("no code panics while it holds the index");
+        if let Some(&id) = tenants.by_name.get(name) {
+            return Ok(id);
+        }
+        if tenants.by_name.len() >= TENANTS_MAX {
+            return Err(Error::Limit { limit: "tenants", max: TENANTS_MAX as u64 });
+        }
+        let newest = tenants.by_id.keys().map(|id| id.number()).max().unwrap_or(0);
+        let id = TenantId::new(newest + 1);
+        let mut batch = Batch::default();
+        batch.put(&Key::Tenant(id), versioned(name.as_bytes()));
+        self.kv.commit(batch, Sync::Disk)?;
+        let name: Arc<str> = name.into();
+        tenants.by_name.insert(name.clone(), id);
+        tenants.by_id.insert(id, Arc::new(Tenant { name, metrics: RwLock::default() }));
+        Ok(id)
+    }
+
+    pub(crate) fn find_tenant(&self, name: &str) -> Option<TenantId> {
+        let tenants = self.tenants.read().expect("no code panics while it holds the index");
+        tenants.by_name.get(name).copied()
+    }
+
+    pub(crate) fn tenant_by_id(&self, id: TenantId) -> Option<Arc<Tenant>> {
+        let tenants = self.tenants.read().expect("no code panics while it holds the index");
+        tenants.by_id.get(&id).cloned()
+    }
+
+    pub(crate) fn tenants(&self) -> Vec<TenantId> {
+        let tenants = self.tenants.read().expect("no code panics while it holds the index");
+        let mut ids: Vec<TenantId> = tenants.by_id.keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Number of series of all tenants.
+    pub(crate) fn series_count(&self) -> u64 {
+        let tenants = self.tenants.read().expect("no code panics while it holds the index");
+        tenants
+            .by_id
+            .values()
+            .map(|tenant| {
+                let metrics = tenant.metrics.read().expect("no code panics while it holds metrics");
+                u64::from(metrics.series_count())
+            })
+            .sum()
+    }
+
+    /// The hash under which a canonical key is found.
+    pub(crate) fn hash(&self, canonical: &[u8]) -> u128 {
+        xxhash_rust::xxh3::xxh3_128_with_seed(canonical, self.seed)
+    }
+
+    /// The id of the series with this canonical key.
+    pub(crate) fn find(
+        &self,
+        tenant: TenantId,
+        canonical: &[u8],
+        hash: u128,
+    ) -> Result<Option<SeriesId>, Error> {
+        for id in self.ids_with_hash(tenant, hash)? {
+            if let Some(definition) = self.kv.get(&Key::Series(tenant, id))?
+                && split_definition(&definition)?.1 == canonical
+            {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(crate) fn ids_with_hash(
+        &self,
+        tenant: TenantId,
+        hash: u128,
+    ) -> Result<Vec<SeriesId>, Error> {
+        let Some(value) = self.kv.get(&Key::SeriesHash(tenant, hash))? else {
+            return Ok(Vec::new());
+        };
+        let corrupt = || Error::corrupt("list of series", format!("hash {hash:032x}"));
+        let body = value.strip_prefix(&[VALUE_VERSION]).ok_or_else(corrupt)?;
+        let (ids, rest) = body.as_chunks::<4>();
+        if !rest.is_empty() {
+            return Err(corrupt());
+        }
+        Ok(ids.iter().map(|id| SeriesId::new(u32::from_le_bytes(*id))).collect())
+    }
+
+    /// The canonical key of a series.
+    pub(crate) fn canonical(
+        &self,
+        tenant: TenantId,
+        id: SeriesId,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        match self.kv.get(&Key::Series(tenant, id))? {
+            Some(value) => Ok(Some(split_definition(&value)?.1.to_vec())),
+            None => Ok(None),
+        }
+    }
+
+    /// The canonical keys of many series of one tenant, in order.
+    pub(crate) fn canonicals(
+        &self,
+        tenant: TenantId,
+        ids: &[SeriesId],
+    ) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        let keys: Vec<Vec<u8>> = ids.iter().map(|id| Key::Series(tenant, *id).encode()).collect();
+        self.kv
+            .get_many(Family::Series, &keys)?
+            .into_iter()
+            .map(|value| match value {
+                Some(value) => Ok(Some(split_definition(&value)?.1.to_vec())),
+                None => Ok(None),
+            })
+            .collect()
+    }
+
+    /// What identifies a series.
+    pub(crate) fn series(
+        &self,
+        tenant: TenantId,
+        id: SeriesId,
+    ) -> Result<Option<Arc<SeriesKey>>, Error> {
+        match self.canonical(tenant, id)? {
+            Some(canonical) => Ok(Some(Arc::new(SeriesKey::decode(&canonical)?))),
+            None => Ok(None),
+        }
+    }
+
+    fn posting(
+        &self,
+        tenant: TenantId,
+        kind: PostingKind,
+        name: &str,
+        value: &str,
+    ) -> Result<RoaringBitmap, Error> {
+        match self.kv.get(&Key::Posting(tenant, kind, name, value))? {
+            Some(bytes) => id_set::decode(&bytes),
+            None => Ok(RoaringBitmap::new()),
+        }
+    }
+}
+
+/// A definition as it is stored.
+pub(crate) fn definition(metric: MetricNo, canonical: &[u8]) -> Vec<u8> {
+    let mut out = vec![VALUE_VERSION];
+    out.extend_from_slice(&metric.number().to_le_bytes());
+    out.extend_from_slice(canonical);
+    out
+}
+
+fn split_definition(value: &[u8]) -> Result<(MetricNo, &[u8]), Error> {
+    let parts = value.strip_prefix(&[VALUE_VERSION]).and_then(<[u8]>::split_first_chunk::<4>);
+    let (metric, canonical) = parts.ok_or_else(|| Error::corrupt("definition", "series"))?;
+    Ok((MetricNo::new(u32::from_le_bytes(*metric)), canonical))
+}
+
+/// A list of ids as it is stored under their hash.
+pub(crate) fn id_list(ids: &[SeriesId]) -> Vec<u8> {
+    let mut out = vec![VALUE_VERSION];
+    for id in ids {
+        out.extend_from_slice(&id.number().to_le_bytes());
+    }
+    out
+}
+
+/// A value with its version.
+pub(crate) fn versioned(body: &[u8]) -> Vec<u8> {
+    let mut out = vec![VALUE_VERSION];
+    out.extend_from_slice(body);
+    out
+}
+
+fn text(value: &[u8], what: &'static str) -> Result<String, Error> {
+    value
+        .strip_prefix(&[VALUE_VERSION])
+        .and_then(|bytes| String::from_utf8(bytes.to_vec()).ok())
+        .ok_or_else(|| Error::corrupt("name", what))
+}

@@ -1,0 +1,238 @@
+//! The only module that names RocksDB: column families, atomic batches, iteration.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rocksdb::{
+    BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBCompressionType,
+    DBRawIteratorWithThreadMode, DBRecoveryMode, DBWithThreadMode, FlushOptions, MergeOperands,
+    MultiThreaded, Options, ReadOptions, WriteBatch, WriteOptions,
+};
+
+use crate::error::Error;
+use crate::index::id_set;
+use crate::key::{Family, Key};
+
+type Db = DBWithThreadMode<MultiThreaded>;
+
+/// Whether a batch must be on disk before the call returns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sync {
+    /// Synced: survives a power cut.
+    Disk,
+    /// Handed to the operating system: survives the end of the process.
+    Os,
+}
+
+/// Sizes that depend on the store's settings.
+pub(crate) struct KvSizes {
+    /// Bytes of log that wait to be written as segments.
+    pub(crate) live_log_bytes: u64,
+    /// Bytes of the cache for blocks of the small families.
+    pub(crate) cache_bytes: usize,
+}
+
+/// The open RocksDB. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Kv {
+    db: Arc<Db>,
+}
+
+/// Changes that become durable together or not at all.
+#[derive(Default)]
+pub(crate) struct Batch {
+    changes: Vec<Change>,
+}
+
+enum Change {
+    Put(Family, Vec<u8>, Vec<u8>),
+    Merge(Family, Vec<u8>, Vec<u8>),
+    Delete(Family, Vec<u8>),
+    DeleteRange(Family, Vec<u8>, Vec<u8>),
+}
+
+impl Batch {
+    pub(crate) fn put(&mut self, key: &Key<'_>, value: Vec<u8>) {
+        self.changes.push(Change::Put(key.family(), key.encode(), value));
+    }
+
+    pub(crate) fn delete(&mut self, key: &Key<'_>) {
+        self.changes.push(Change::Delete(key.family(), key.encode()));
+    }
+
+    /// Adds ids to a posting list or an activity set.
+    pub(crate) fn add_ids(&mut self, key: &Key<'_>, ids: &[u32]) {
+        self.changes.push(Change::Merge(key.family(), key.encode(), id_set::encode_list(ids)));
+    }
+
+    /// Adds ids, given as a bitmap.
+    pub(crate) fn add_bitmap(&mut self, key: &Key<'_>, ids: &roaring::RoaringBitmap) {
+        self.changes.push(Change::Merge(key.family(), key.encode(), id_set::encode_bitmap(ids)));
+    }
+
+    /// Deletes the keys from `from` up to, but without, `to`.
+    pub(crate) fn delete_range(&mut self, from: &Key<'_>, to: &Key<'_>) {
+        self.changes.push(Change::DeleteRange(from.family(), from.encode(), to.encode()));
+    }
+}
+
+impl Kv {
+    /// Opens or creates the database in `directory`.
+    pub(crate) fn open(directory: &Path, sizes: &KvSizes) -> Result<Self, Error> {
+        let cache = Cache::new_lru_cache(sizes.cache_bytes);
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+        options.set_recycle_log_file_num(0);
+        options.set_max_total_wal_size(sizes.live_log_bytes.saturating_mul(2));
+        options.set_keep_log_file_num(4);
+        options.set_max_log_file_size(4 << 20);
+        options.set_max_open_files(256);
+        options.set_bytes_per_sync(1 << 20);
+        options.increase_parallelism(2);
+        let families = Family::ALL.map(|family| {
+            ColumnFamilyDescriptor::new(family.name(), family_options(family, sizes, &cache))
+        });
+        let db = Db::open_cf_descriptors(&options, directory, families)?;
+        Ok(Kv { db: Arc::new(db) })
+    }
+
+    fn family(&self, family: Family) -> Arc<BoundColumnFamily<'_>> {
+        self.db.cf_handle(family.name()).expect("every family is created by open")
+    }
+
+    pub(crate) fn get(&self, key: &Key<'_>) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.db.get_cf(&self.family(key.family()), key.encode())?)
+    }
+
+    /// The values of many keys of one family, in order.
+    pub(crate) fn get_many(
+        &self,
+        family: Family,
+        keys: &[Vec<u8>],
+    ) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        let handle = self.family(family);
+        let found = self.db.batched_multi_get_cf(&handle, keys, false);
+        found.into_iter().map(|value| Ok(value?.map(|bytes| bytes.to_vec()))).collect()
+    }
+
+    pub(crate) fn commit(&self, batch: Batch, sync: Sync) -> Result<(), Error> {
+        let mut native = WriteBatch::default();
+        for change in batch.changes {
+            match change {
+                Change::Put(family, key, value) => native.put_cf(&self.family(family), key, value),
+                Change::Merge(family, key, value) => {
+                    native.merge_cf(&self.family(family), key, value);
+                }
+                Change::Delete(family, key) => native.delete_cf(&self.family(family), key),
+                Change::DeleteRange(family, from, to) => {
+                    native.delete_range_cf(&self.family(family), from, to);
+                }
+            }
+        }
+        let mut options = WriteOptions::default();
+        options.set_sync(sync == Sync::Disk);
+        self.db.write_opt(native, &options)?;
+        Ok(())
+    }
+
+    /// Calls `each` with key and value of every entry whose key begins with `prefix`, from `from`
+    /// (which begins with it too) on, ascending, until it answers `false`.
+    pub(crate) fn scan<E: From<Error>>(
+        &self,
+        family: Family,
+        prefix: &[u8],
+        from: &[u8],
+        mut each: impl FnMut(&[u8], &[u8]) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        let mut cursor = self.cursor(family, from);
+        while let Some((key, value)) = cursor.entry()? {
+            if !key.starts_with(prefix) || !each(key, value)? {
+                break;
+            }
+            cursor.next();
+        }
+        Ok(())
+    }
+
+    /// A cursor on the first entry at or after `from`.
+    pub(crate) fn cursor(&self, family: Family, from: &[u8]) -> Cursor<'_> {
+        let mut raw = self.db.raw_iterator_cf_opt(&self.family(family), ReadOptions::default());
+        raw.seek(from);
+        Cursor { raw }
+    }
+
+    /// Writes every family's buffered entries to files, so that RocksDB can drop its own log.
+    pub(crate) fn flush_all(&self) -> Result<(), Error> {
+        let handles: Vec<_> = Family::ALL.iter().map(|&family| self.family(family)).collect();
+        let handles: Vec<_> = handles.iter().collect();
+        self.db.flush_cfs_opt(&handles, &FlushOptions::default())?;
+        Ok(())
+    }
+}
+
+/// A place in a family.
+pub(crate) struct Cursor<'a> {
+    raw: DBRawIteratorWithThreadMode<'a, Db>,
+}
+
+/// Key and value.
+pub(crate) type Entry<'a> = (&'a [u8], &'a [u8]);
+
+impl Cursor<'_> {
+    /// The entry here, if there is one.
+    pub(crate) fn entry(&self) -> Result<Option<Entry<'_>>, Error> {
+        match self.raw.item() {
+            Some(entry) => Ok(Some(entry)),
+            None => {
+                self.raw.status()?;
+                Ok(None)
+            }
+        }
+    }
+
+    pub(crate) fn next(&mut self) {
+        self.raw.next();
+    }
+
+    /// Moves to the first entry at or after `key`.
+    pub(crate) fn seek(&mut self, key: &[u8]) {
+        self.raw.seek(key);
+    }
+}
+
+fn family_options(family: Family, sizes: &KvSizes, cache: &Cache) -> Options {
+    let mut options = Options::default();
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_format_version(5);
+    options.set_compression_type(DBCompressionType::Lz4);
+    match family {
+        Family::Wal => {
+            // Larger than the live log, so that a record is trimmed before it is ever written to a
+            // table: otherwise everything is written twice.
+            let buffer = usize::try_from(sizes.live_log_bytes).unwrap_or(usize::MAX);
+            options.set_write_buffer_size(buffer.saturating_mul(2).saturating_add(64 << 20));
+        }
+        Family::Posting | Family::Activity => {
+            options.set_write_buffer_size(16 << 20);
+            options.set_merge_operator("moneta.ids", merge_stored, merge_operands);
+        }
+        Family::Series | Family::Record => {
+            options.set_write_buffer_size(16 << 20);
+            table.set_bloom_filter(10.0, false);
+        }
+        Family::Meta | Family::Manifest => options.set_write_buffer_size(1 << 20),
+    }
+    options.set_block_based_table_factory(&table);
+    options
+}
+
+fn merge_stored(_: &[u8], stored: Option<&[u8]>, operands: &MergeOperands) -> Option<Vec<u8>> {
+    id_set::union(stored.into_iter().chain(operands)).map(|ids| id_set::encode(&ids))
+}
+
+fn merge_operands(_: &[u8], _: Option<&[u8]>, operands: &MergeOperands) -> Option<Vec<u8>> {
+    id_set::union(operands).map(|ids| id_set::encode(&ids))
+}

@@ -1,0 +1,236 @@
+//! Opening a data directory: check the format, load what the manifest lists, remove what it does not,
+//! replay the log.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::batch::Batch as Joint;
+use crate::error::Error;
+use crate::head::Generation;
+use crate::index::Index;
+use crate::key::{self, Fact, Family, Key};
+use crate::kv::{Batch, Kv, KvSizes, Sync};
+use crate::live::Live;
+use crate::manifest;
+use crate::model::{Sequence, TenantId, Timestamp};
+use crate::segment::{Segment, SegmentAddress, partition_of};
+use crate::store::StoreConfig;
+
+/// Version of everything this store writes. A directory of another version is not opened.
+pub(crate) const FORMAT_VERSION: u32 = 1;
+
+/// An opened directory, before its threads start.
+pub(crate) struct Opened {
+    pub(crate) kv: Kv,
+    pub(crate) index: Index,
+    pub(crate) live: Live,
+    pub(crate) newest: Sequence,
+    pub(crate) trimmed: Sequence,
+    pub(crate) last_arrival: Timestamp,
+    pub(crate) next_segment: u64,
+}
+
+pub(crate) fn open(directory: &Path, config: &StoreConfig) -> Result<Opened, Error> {
+    let sizes = KvSizes { live_log_bytes: config.live_log_bytes, cache_bytes: config.cache_bytes };
+    let kv = Kv::open(&directory.join("rocksdb"), &sizes)?;
+    check_format(&kv)?;
+    let index = Index::open(kv.clone())?;
+    let live = Live::default();
+    let (segments, greatest) = open_segments(directory, &kv)?;
+    live.lock().swap_segments(&[], segments);
+    let trimmed = Sequence::new(fact(&kv, Fact::TrimmedTo)?.unwrap_or(0));
+    let (newest, last_arrival) = replay(&kv, &live, trimmed)?;
+    let next_segment = fact(&kv, Fact::NextSegment)?.unwrap_or(1).max(greatest.saturating_add(1));
+    Ok(Opened { kv, index, live, newest, trimmed, last_arrival, next_segment })
+}
+
+fn fact(kv: &Kv, fact: Fact) -> Result<Option<u64>, Error> {
+    match kv.get(&Key::Fact(fact))? {
+        None => Ok(None),
+        Some(bytes) => bytes
+            .try_into()
+            .map(|bytes| Some(u64::from_le_bytes(bytes)))
+            .map_err(|_| Error::corrupt("number", format!("fact {}", fact as u8))),
+    }
+}
+
+fn check_format(kv: &Kv) -> Result<(), Error> {
+    match kv.get(&Key::Fact(Fact::FormatVersion))? {
+        None => {
+            let mut batch = Batch::default();
+            let version = FORMAT_VERSION.to_le_bytes().to_vec();
+            batch.put(&Key::Fact(Fact::FormatVersion), version);
+            kv.commit(batch, Sync::Disk)
+        }
+        Some(version) if version == FORMAT_VERSION.to_le_bytes() => Ok(()),
+        Some(version) => {
+            let found = version.as_chunks::<4>().0.first().map(|bytes| u32::from_le_bytes(*bytes));
+            Err(Error::Invalid(format!(
+                "the data directory has format version {}, this program reads version {FORMAT_VERSION}",
+                found.map_or("?".to_owned(), |found| found.to_string())
+            )))
+        }
+    }
+}
+
+/// Opens the segments of the manifest and removes other files. Also the greatest number of any file.
+fn open_segments(directory: &Path, kv: &Kv) -> Result<(Vec<Arc<Segment>>, u64), Error> {
+    let mut segments = Vec::new();
+    kv.scan(Family::Manifest, &[], &[], |key, value| {
+        let corrupt = || Error::corrupt("manifest entry", format!("{key:02x?}"));
+        let (class, partition, number) = key::decode_segment(key).ok_or_else(corrupt)?;
+        let facts = manifest::decode(value).ok_or_else(corrupt)?;
+        let address = SegmentAddress { class, partition, number };
+        let segment = Segment::open(directory, address.clone())?;
+        if segment.facts != facts {
+            let path = directory.join(address.path());
+            return Err(Error::corrupt(
+                "footer (not the one in the manifest)",
+                path.display().to_string(),
+            ));
+        }
+        segments.push(Arc::new(segment));
+        Ok::<_, Error>(true)
+    })?;
+    let known: std::collections::HashSet<PathBuf> = segments
+        .iter()
+        .map(|segment: &Arc<Segment>| directory.join(segment.address.path()))
+        .collect();
+    let mut greatest = segments.iter().map(|segment| segment.address.number).max().unwrap_or(0);
+    for path in segment_files(&directory.join("segments"))? {
+        let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+        greatest = greatest.max(number.unwrap_or(0));
+        if !known.contains(&path) {
+            tracing::info!(path = %path.display(), "removing a segment file that was never committed");
+            fs::remove_file(&path).map_err(|source| Error::io(&path, &source))?;
+        }
+    }
+    Ok((segments, greatest))
+}
+
+fn segment_files(root: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut files = Vec::new();
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(source) if source.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(source) => return Err(Error::io(&folder, &source)),
+        };
+        for entry in entries {
+            let path = entry.map_err(|source| Error::io(&folder, &source))?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.push(path);
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// Puts what is in the log but not in segments into the head.
+fn replay(kv: &Kv, live: &Live, trimmed: Sequence) -> Result<(Sequence, Timestamp), Error> {
+    let mut newest = trimmed;
+    let mut last_arrival = Timestamp::MIN;
+    let mut noted = Noted::default();
+    let mut state = live.lock();
+    kv.scan(Family::Wal, &[], &Key::Wal(trimmed.next()).encode(), |key, value| {
+        let first = key::decode_wal(key).ok_or_else(|| Error::corrupt("key", "log"))?;
+        if first != newest.next() {
+            return Err(Error::corrupt("gap before it", format!("log record {first}")));
+        }
+        let batch = Joint::decode(first, value)?;
+        newest = batch.last_sequence();
+        last_arrival = batch.arrival;
+        noted.note(&batch, &mut state.open);
+        state.open.append(Arc::new(batch), u64::try_from(value.len()).unwrap_or(u64::MAX));
+        Ok::<_, Error>(true)
+    })?;
+    Ok((newest, last_arrival))
+}
+
+/// Which series and days of the log have been noted in the generation: the last day of each series.
+#[derive(Default)]
+struct Noted {
+    last_day: HashMap<TenantId, Vec<Option<i32>>>,
+}
+
+impl Noted {
+    fn note(&mut self, batch: &Joint, generation: &mut Generation) {
+        for row in &batch.rows {
+            let days = self.last_day.entry(row.tenant).or_default();
+            let at = usize::try_from(row.series.number()).unwrap_or(usize::MAX);
+            if days.len() <= at {
+                days.resize(at.saturating_add(1), None);
+            }
+            let day = partition_of(row.time);
+            let Some(last) = days.get_mut(at) else { continue };
+            if last.is_none() {
+                // The log does not say which series were new; a table may hold more than those.
+                generation.new_series.push((row.tenant, row.series));
+            }
+            if *last != Some(day) {
+                *last = Some(day);
+                generation.note_activity(row.tenant, day, row.series);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::block::{ROW_BLOCK_ROWS_MAX, SERIES_BLOCK_SAMPLES_MAX, SERIES_BLOCK_SAMPLES_MIN};
+    use crate::key::{Fact, Family};
+    use crate::record::RecordKind;
+    use crate::segment::{END_MAGIC, FOOTER_LEN, GROUP_ENTRIES, HEADER_LEN, MAGIC};
+
+    /// The specification says what the constants say.
+    #[test]
+    fn the_specification_agrees_with_the_code() {
+        let spec = include_str!("../FORMAT.md");
+        let says = |text: String| assert!(spec.contains(&text), "FORMAT.md does not say: {text}");
+        says(format!("This is format version {}.", super::FORMAT_VERSION));
+        for family in Family::ALL {
+            says(format!("\n| {} | ", family.name()));
+        }
+        for (name, fact) in [
+            ("format version", Fact::FormatVersion),
+            ("hash seed", Fact::HashSeed),
+            ("trimmed to", Fact::TrimmedTo),
+            ("next segment", Fact::NextSegment),
+        ] {
+            says(format!("\n| {name} | {} |", fact as u8));
+        }
+        for (name, kind) in [
+            ("definition", RecordKind::Definition),
+            ("alarm", RecordKind::Alarm),
+            ("alarm series", RecordKind::AlarmSeries),
+            ("transition", RecordKind::Transition),
+            ("notification method", RecordKind::NotificationMethod),
+            ("outbox", RecordKind::Outbox),
+            ("delivery", RecordKind::Delivery),
+            ("checkpoint", RecordKind::Checkpoint),
+            ("held back", RecordKind::HeldBack),
+            ("setting", RecordKind::Setting),
+            ("event", RecordKind::Event),
+        ] {
+            says(format!("\n| {name} | {} |\n", kind as u8));
+        }
+        for magic in [MAGIC, END_MAGIC] {
+            says(format!("magic `{}` | {} |", std::str::from_utf8(&magic).unwrap(), magic.len()));
+        }
+        says(format!("│ {HEADER_LEN}     │"));
+        says(format!("│ {FOOTER_LEN}     │"));
+        says(format!("rows (u32, at most {ROW_BLOCK_ROWS_MAX})"));
+        says(format!("up to {GROUP_ENTRIES} entries"));
+        says(format!("at least {SERIES_BLOCK_SAMPLES_MIN} samples"));
+        let thousands = SERIES_BLOCK_SAMPLES_MAX / 1000;
+        says(format!(
+            "up to {thousands} {:03} samples of one series",
+            SERIES_BLOCK_SAMPLES_MAX % 1000
+        ));
+    }
+}

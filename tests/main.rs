@@ -1,0 +1,9 @@
+//! Tests of the whole: the store against a model, the alarm engine over a real store, the server
+//! over HTTP, real clients.
+
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod damage;
+#[cfg(test)]
+mod model;

@@ -1,0 +1,46 @@
+//! Writes to a store until it is killed, telling its parent about each acknowledgement.
+//!
+//! Arguments: data directory, number of the first write. Write `n` holds 1 to 50 samples that follow
+//! from `n`; after its acknowledgement the line `n` goes to standard output. A second thread flushes
+//! and merges all the time, so that a kill meets every stage.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moneta_storage::clock::SystemClock;
+use moneta_storage::{Error, Store, StoreConfig};
+use moneta_tests::crash::request;
+
+fn main() {
+    if let Err(error) = run() {
+        eprintln!("crash-child: {error}");
+        std::process::exit(1);
+    }
+}
+
+fn run() -> Result<(), Error> {
+    let invalid = || Error::Invalid("usage: crash-child DIRECTORY NUMBER".into());
+    let mut arguments = std::env::args().skip(1);
+    let directory = arguments.next().ok_or_else(invalid)?;
+    let first: u64 = arguments.next().and_then(|text| text.parse().ok()).ok_or_else(invalid)?;
+    let config = StoreConfig {
+        live_log_bytes: 64 << 10,
+        flush_age: Duration::from_secs(3600),
+        ..StoreConfig::default()
+    };
+    let store = Store::open(Path::new(&directory), config, Arc::new(SystemClock))?;
+    let tenant = store.tenant("crash")?;
+    let keeper = store.clone();
+    std::thread::spawn(move || while keeper.flush().and_then(|()| keeper.merge()).is_ok() {});
+    let mut out = std::io::stdout();
+    for number in first.. {
+        store.write(request(&store, tenant, number)?)?;
+        let told = writeln!(out, "{number}").and_then(|()| out.flush());
+        if told.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
