@@ -11,6 +11,8 @@ mod example;
 mod invariants;
 #[cfg(test)]
 mod memory;
+#[cfg(test)]
+mod stored;
 
 use example::{Example, Subject, examples};
 use memory::MemoryEngine;
