@@ -11,7 +11,7 @@ use moneta_storage::model::{SeriesKey, TenantId, TimeRange, Timestamp};
 use moneta_storage::{Error, Store, StoreConfig};
 use tempfile::TempDir;
 
-use crate::example::{Action, ExampleSettings, Series, Subject, examples};
+use crate::example::{Action, Example, ExampleSettings, Series, Subject, examples};
 
 /// A store, alarms over it, and a clock the test owns.
 struct Stored {
@@ -206,16 +206,24 @@ impl Drop for Stored {
     }
 }
 
+/// Examples run at once.
+const THREADS: usize = 8;
+
 fn check(wanted: impl Fn(&str) -> bool, restless: bool) {
     let examples = examples();
-    let chosen: Vec<_> = examples.iter().filter(|example| wanted(&example.id)).collect();
+    let chosen: Vec<&Example> = examples.iter().filter(|example| wanted(&example.id)).collect();
     assert!(!chosen.is_empty(), "there is something to run");
-    let mut failures = Vec::new();
-    for example in &chosen {
-        if let Err(failure) = example.run(|settings| Box::new(Stored::new(settings, restless))) {
-            failures.push(format!("{} {}: {failure}", example.id, example.title));
-        }
-    }
+    // Most of the time is waiting for the disk, so several wait at once.
+    let run = |example: &&Example| {
+        let ran = example.run(|settings| Box::new(Stored::new(settings, restless)));
+        ran.err().map(|failure| format!("{} {}: {failure}", example.id, example.title))
+    };
+    let failures: Vec<String> = std::thread::scope(|scope| {
+        let shares = chosen.chunks(chosen.len().div_ceil(THREADS));
+        let all = |share: &[&Example]| share.iter().filter_map(run).collect::<Vec<_>>();
+        let threads: Vec<_> = shares.map(|share| scope.spawn(move || all(share))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
     let passed = chosen.len() - failures.len();
     assert!(failures.is_empty(), "{passed} of {} pass\n{}", chosen.len(), failures.join("\n"));
 }
