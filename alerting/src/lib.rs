@@ -10,6 +10,7 @@ pub mod expression;
 mod group;
 mod held;
 mod history;
+mod id_map;
 mod judge;
 mod matching;
 mod methods;

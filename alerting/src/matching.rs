@@ -8,9 +8,11 @@
 //! Keys with all `match_by` dimensions are the many; those with fewer (*partial* keys) are kept in an
 //! index of their own, since only they can be `<` another.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use moneta_storage::model::{Dimensions, SeriesId, SeriesKey};
+
+use crate::id_map::IdMap;
 
 /// A group inside the engine. Not stored; never reused while the process lives.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -21,7 +23,7 @@ pub(crate) struct GroupNo(pub(crate) u64);
 pub(crate) struct Matching {
     match_by: Vec<String>,
     all_parts: u64,
-    seen: HashMap<SeriesId, Seen>,
+    seen: IdMap<SeriesId, Seen>,
     /// Series by those keys that lack `match_by` dimensions.
     partial_series: BTreeMap<Dimensions, BTreeSet<SeriesId>>,
     groups: BTreeMap<Dimensions, Group>,

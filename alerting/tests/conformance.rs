@@ -4,11 +4,15 @@
 //! through anything else that evaluates alarms.
 
 #[cfg(test)]
+mod arrivals;
+#[cfg(test)]
 mod example;
 #[cfg(test)]
 mod invariants;
 #[cfg(test)]
 mod memory;
+#[cfg(test)]
+mod stored;
 
 use example::{Example, Subject, examples};
 use memory::MemoryEngine;

@@ -93,7 +93,7 @@ impl Engine {
             return;
         }
         let known = Known { key: Arc::clone(key), epoch: 0, newest: i64::MIN, feeds: Vec::new() };
-        self.series.insert(series, Entry::Known(known));
+        self.series.insert(series, Entry::Known(Box::new(known)));
     }
 
     /// Makes a series seen by one definition.

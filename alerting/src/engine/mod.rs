@@ -31,6 +31,7 @@ pub use stored::{StoredAlarm, StoredGroup, StoredPart};
 
 use crate::error::Error;
 use crate::group::Group;
+use crate::id_map::IdMap;
 use crate::judge::Depth;
 use crate::matching::GroupNo;
 use crate::rule::Rule;
@@ -49,8 +50,8 @@ pub struct EngineSettings {
 enum Entry {
     /// It qualifies for none of the definitions of this epoch of its tenant.
     Unmatched(u64),
-    /// It feeds, or has fed, some.
-    Known(Known),
+    /// It feeds, or has fed, some. Boxed: the others are the many.
+    Known(Box<Known>),
 }
 
 struct Known {
@@ -79,11 +80,11 @@ pub struct Engine {
     new_id: Box<dyn FnMut() -> Uuid + Send>,
     /// The last number given to a group, or age to an alarm.
     last_ordinal: u64,
-    tenants: HashMap<TenantId, Tenant>,
-    rules: HashMap<Uuid, Rule>,
-    groups: HashMap<GroupNo, Group>,
-    by_id: HashMap<Uuid, GroupNo>,
-    series: HashMap<(TenantId, SeriesId), Entry>,
+    tenants: IdMap<TenantId, Tenant>,
+    rules: IdMap<Uuid, Rule>,
+    groups: IdMap<GroupNo, Group>,
+    by_id: IdMap<Uuid, GroupNo>,
+    series: IdMap<(TenantId, SeriesId), Entry>,
     /// (instant in milliseconds, group, part): when each view is due.
     timers: BTreeSet<(i64, GroupNo, usize)>,
     effects: Vec<Effect>,
@@ -104,11 +105,11 @@ impl Engine {
             sight: Sight::new(position, settings.future_tolerance_ms),
             new_id: Box::new(new_id),
             last_ordinal: 0,
-            tenants: HashMap::new(),
-            rules: HashMap::new(),
-            groups: HashMap::new(),
-            by_id: HashMap::new(),
-            series: HashMap::new(),
+            tenants: IdMap::default(),
+            rules: IdMap::default(),
+            groups: IdMap::default(),
+            by_id: IdMap::default(),
+            series: IdMap::default(),
             timers: BTreeSet::new(),
             effects: Vec::new(),
             dirty: BTreeSet::new(),

@@ -70,6 +70,7 @@ impl Service {
             refused_ahead: 0,
             cut_off_reported: false,
             closing: false,
+            store_closed: false,
             store,
         })
     }

@@ -59,6 +59,7 @@ pub(crate) struct Service {
     refused_ahead: u64,
     cut_off_reported: bool,
     closing: bool,
+    store_closed: bool,
 }
 
 /// What a step of the loop met.
@@ -80,7 +81,14 @@ impl Service {
             }
             self.answer_waiters();
         }
-        self.checkpoint()
+        match self.checkpoint() {
+            // The store may have stopped writing already. That only makes the next replay longer.
+            Err(error) if self.store_closed => {
+                tracing::info!(%error, "no last checkpoint of the alarms");
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     /// Ends the loop after the command in hand.
@@ -116,7 +124,7 @@ impl Service {
                 Ok(Step::On)
             }
             FeedEvent::Closed => {
-                self.closing = true;
+                (self.closing, self.store_closed) = (true, true);
                 Ok(Step::On)
             }
         }

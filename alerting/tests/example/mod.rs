@@ -167,6 +167,7 @@ struct Expect {
 #[derive(Deserialize)]
 struct ExpectedAlarm {
     alarm: String,
+    definition: String,
     #[serde(rename = "match")]
     key: BTreeMap<String, String>,
     series: Vec<String>,
@@ -328,7 +329,7 @@ impl Example {
         self.compare_transitions(&expect.transitions, transitions, ids)
     }
 
-    /// Whether key and series are those expected.
+    /// Whether definition (subjects name it by its label), key and series are those expected.
     fn same_place(&self, want: &ExpectedAlarm, have: &Alarm) -> bool {
         let key: BTreeMap<String, String> =
             have.key.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
@@ -339,7 +340,9 @@ impl Example {
             .map(|series| (&series.name, &series.dimensions))
             .collect();
         let metrics = have.metrics.iter().map(|metric| (&metric.name, &metric.dimensions));
-        key == want.key && metrics.collect::<BTreeSet<_>>() == wanted
+        have.definition_name == want.definition
+            && key == want.key
+            && metrics.collect::<BTreeSet<_>>() == wanted
     }
 
     fn compare_transitions(

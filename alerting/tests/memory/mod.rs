@@ -240,6 +240,18 @@ impl MemoryEngine {
         self.collect();
     }
 
+    /// The samples are stored, but the engine is cut off from the log and takes its windows anew.
+    pub(crate) fn miss(&mut self, rows: &[(Series, i64, f64)]) {
+        self.sequence += 1;
+        let sequence = Sequence::new(self.sequence);
+        for (series, time_ms, value) in rows {
+            let (_, series) = self.series(series);
+            let mut writes = self.memory.writes.borrow_mut();
+            writes.entry(series).or_default().push((sequence, *time_ms, *value));
+        }
+        self.engine.rebuild_all(&self.memory, sequence).unwrap();
+    }
+
     /// The samples are durable and evaluated, but nothing of what follows from them is stored.
     pub(crate) fn write_uncommitted(&mut self, rows: &[(Series, i64, f64)]) {
         self.sequence += 1;
@@ -257,8 +269,9 @@ impl MemoryEngine {
         self.engine.batch(&self.memory, handed, sequence, now).unwrap();
     }
 
-    /// Goes on with a new engine from what the old one stores.
+    /// Goes on with a new engine from what the old one stores. Closing makes a checkpoint.
     pub(crate) fn restart(&mut self) {
+        self.checkpoint();
         let position = self.engine.position();
         self.ids += 1 << 32;
         let mut engine = Engine::new(self.settings, position, counter(self.ids));
