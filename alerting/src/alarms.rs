@@ -19,7 +19,7 @@ use crate::model::{
     Alarm, AlarmPatch, Definition, DefinitionPatch, DefinitionSpec, MethodKind, NotificationMethod,
     Transition,
 };
-use crate::service::{COMMANDS_MAX, Command, OutboxWaker, Service};
+use crate::service::{COMMANDS_MAX, Command, Ending, OutboxWaker, Service};
 
 /// Settings of alerting.
 #[derive(Clone, Debug)]
@@ -434,11 +434,21 @@ impl Alarms {
 
     /// Commits a checkpoint and ends the engine's thread.
     pub fn close(&self) -> Result<(), Error> {
+        self.end(Ending::Checkpoint)
+    }
+
+    /// Ends the engine's thread as a kill would: with nothing more stored. Support for tests.
+    #[doc(hidden)]
+    pub fn abandon(&self) -> Result<(), Error> {
+        self.end(Ending::Abandon)
+    }
+
+    fn end(&self, ending: Ending) -> Result<(), Error> {
         let thread = self.shared.thread.lock().ok().and_then(|mut thread| thread.take());
         let Some(thread) = thread else { return Ok(()) };
         // If the thread has ended already there is nobody to tell.
-        let _ = self.send(Box::new(|service| {
-            service.close();
+        let _ = self.send(Box::new(move |service| {
+            service.end(ending);
             Ok(())
         }));
         if thread.join().is_err() {

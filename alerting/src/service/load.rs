@@ -69,8 +69,7 @@ impl Service {
             outbox_waker,
             refused_ahead: 0,
             cut_off_reported: false,
-            closing: false,
-            store_closed: false,
+            ending: None,
             store,
         })
     }

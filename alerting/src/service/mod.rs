@@ -58,8 +58,18 @@ pub(crate) struct Service {
     checkpointed: (Sequence, Timestamp),
     refused_ahead: u64,
     cut_off_reported: bool,
-    closing: bool,
-    store_closed: bool,
+    ending: Option<Ending>,
+}
+
+/// How the loop ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// As asked: with a checkpoint.
+    Checkpoint,
+    /// Because the store closes.
+    StoreClosed,
+    /// As a kill would.
+    Abandon,
 }
 
 /// What a step of the loop met.
@@ -75,25 +85,29 @@ enum Step {
 impl Service {
     /// Runs until the store or the handle is closed.
     pub(crate) fn run(mut self) -> Result<(), Error> {
-        while !self.closing {
+        loop {
             if let Step::Woken = self.step(None)? {
                 self.carry_out()?;
             }
             self.answer_waiters();
-        }
-        match self.checkpoint() {
-            // The store may have stopped writing already. That only makes the next replay longer.
-            Err(error) if self.store_closed => {
-                tracing::info!(%error, "no last checkpoint of the alarms");
-                Ok(())
+            match self.ending {
+                None => {}
+                Some(Ending::Checkpoint) => return self.checkpoint(),
+                Some(Ending::StoreClosed) => {
+                    // The store may have stopped writing. That only makes the next replay longer.
+                    if let Err(error) = self.checkpoint() {
+                        tracing::info!(%error, "no last checkpoint of the alarms");
+                    }
+                    return Ok(());
+                }
+                Some(Ending::Abandon) => return Ok(()),
             }
-            result => result,
         }
     }
 
     /// Ends the loop after the command in hand.
-    pub(crate) fn close(&mut self) {
-        self.closing = true;
+    pub(crate) fn end(&mut self, ending: Ending) {
+        self.ending = Some(ending);
     }
 
     /// Handles the next event, at the latest when the clock shows `until`.
@@ -124,7 +138,7 @@ impl Service {
                 Ok(Step::On)
             }
             FeedEvent::Closed => {
-                (self.closing, self.store_closed) = (true, true);
+                self.ending = Some(Ending::StoreClosed);
                 Ok(Step::On)
             }
         }
@@ -193,7 +207,7 @@ impl Service {
     /// Consumes the log up to `target`, or whatever arrived up to now if that ends earlier.
     fn catch_up(&mut self, target: Sequence) -> Result<(), Error> {
         let until = self.clock.now().plus_millis(1);
-        while self.engine.position().sequence < target && !self.closing {
+        while self.engine.position().sequence < target && self.ending.is_none() {
             if let Step::Due = self.step(Some(until))? {
                 break;
             }
