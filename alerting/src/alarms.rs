@@ -177,7 +177,7 @@ impl Alarms {
             let id = Uuid::new_v4();
             let now = service.engine.position().instant;
             let built = definition::build(id, spec, &expression, now, now);
-            service.engine.define(tenant, id, built.clone(), expression);
+            service.engine.define(&service.samples, tenant, id, built.clone(), expression)?;
             let mut batch = RecordBatch::new();
             service.put_definition(&mut batch, tenant, id);
             service.commit_with(batch)?;

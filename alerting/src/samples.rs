@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use moneta_storage::model::{Sequence, SeriesId, SeriesKey, TenantId, TimeRange};
+use moneta_storage::model::{Dimensions, Sequence, SeriesId, SeriesKey, TenantId, TimeRange};
 
 use crate::error::Error;
 
@@ -13,6 +13,17 @@ pub trait Samples {
     /// # Errors
     /// `Store` if it cannot be read.
     fn key(&self, tenant: TenantId, series: SeriesId) -> Result<Option<Arc<SeriesKey>>, Error>;
+
+    /// The series with this metric name and at least these dimensions, in a fixed order.
+    ///
+    /// # Errors
+    /// `Store` if they cannot be read.
+    fn select(
+        &self,
+        tenant: TenantId,
+        metric: &str,
+        dimensions: &Dimensions,
+    ) -> Result<Vec<SeriesId>, Error>;
 
     /// Calls `each` with (time in milliseconds, value) of every sample of `series` in `range` that was
     /// committed up to and with `upto`, one per time, ascending.

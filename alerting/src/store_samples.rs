@@ -4,7 +4,10 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use moneta_storage::Store;
-use moneta_storage::model::{Sequence, SeriesId, SeriesKey, TenantId, TimeRange, Timestamp};
+use moneta_storage::model::{
+    DimensionMatcher, Dimensions, Selector, Sequence, SeriesId, SeriesKey, TenantId, TimeRange,
+    Timestamp, ValueMatcher,
+};
 use moneta_storage::view::{Piece, View};
 
 use crate::engine::Samples;
@@ -35,6 +38,24 @@ impl StoreSamples {
 impl Samples for StoreSamples {
     fn key(&self, tenant: TenantId, series: SeriesId) -> Result<Option<Arc<SeriesKey>>, Error> {
         Ok(self.store.series(tenant, series)?)
+    }
+
+    fn select(
+        &self,
+        tenant: TenantId,
+        metric: &str,
+        dimensions: &Dimensions,
+    ) -> Result<Vec<SeriesId>, Error> {
+        let equals = |(name, value): (&str, &str)| DimensionMatcher {
+            name: name.to_owned(),
+            value: ValueMatcher::Equals(value.to_owned()),
+        };
+        let selector = Selector {
+            metric: Some(metric.to_owned()),
+            dimensions: dimensions.iter().map(equals).collect(),
+            active: None,
+        };
+        Ok(self.store.select(tenant, &selector)?)
     }
 
     fn read(

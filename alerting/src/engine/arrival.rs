@@ -40,11 +40,35 @@ impl Engine {
         self.sight.begin(row.sequence);
         let time = row.time.millis();
         if time > self.sight.horizon_ms() {
-            self.sight.held.hold(row.tenant, row.series, time);
+            if self.is_wanted(samples, (row.tenant, row.series))? {
+                self.sight.held.hold(row.tenant, row.series, time);
+            }
             return Ok(());
         }
         let arrival = Arrival::Row(row.sequence);
         self.arrive(samples, (row.tenant, row.series), time, row.value, arrival)
+    }
+
+    /// Whether a series feeds a definition, or may. What is stored ahead of the clock for one that does
+    /// not is found when a definition asks for it.
+    fn is_wanted(
+        &mut self,
+        samples: &dyn Samples,
+        series: (TenantId, SeriesId),
+    ) -> Result<bool, Error> {
+        let Some(tenant) = self.tenants.get(&series.0) else { return Ok(false) };
+        let epoch = tenant.epoch;
+        match self.series.get(&series) {
+            Some(Entry::Unmatched(at)) if *at == epoch => Ok(false),
+            Some(Entry::Known(_)) => Ok(true),
+            Some(Entry::Unmatched(_)) | None => {
+                let wanted = self.qualifies(samples, series)?;
+                if !wanted {
+                    self.series.insert(series, Entry::Unmatched(epoch));
+                }
+                Ok(wanted)
+            }
+        }
     }
 
     /// Takes a sample that was held back until now, with the value stored by now.

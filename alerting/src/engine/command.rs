@@ -1,6 +1,6 @@
 //! What users ask for. Time has been advanced to the command's instant before.
 
-use moneta_storage::model::{Dimensions, SeriesId, TenantId};
+use moneta_storage::model::{Dimensions, SeriesId, TenantId, TimeRange, Timestamp};
 use uuid::Uuid;
 
 use super::{Effect, Engine, Entry, Samples};
@@ -18,15 +18,43 @@ use crate::window::{Window, next_view_end};
 impl Engine {
     /// Takes a new definition, whose id is `id`. Series that qualify are seen with their next
     /// arrival.
+    ///
+    /// # Errors
+    /// `Store` if stored samples cannot be read; the engine must not be used any more then.
     pub fn define(
         &mut self,
+        samples: &dyn Samples,
         tenant: TenantId,
         id: Uuid,
         definition: Definition,
         expression: Expression,
-    ) {
+    ) -> Result<(), Error> {
+        for part in &expression.parts {
+            self.hold_stored(samples, tenant, part)?;
+        }
         let position = self.position();
         self.restore_definition(tenant, id, definition, expression, position);
+        Ok(())
+    }
+
+    /// Holds back what is stored ahead of the clock for a part: as long as nothing asked for these
+    /// series, nobody took note of it.
+    fn hold_stored(
+        &mut self,
+        samples: &dyn Samples,
+        tenant: TenantId,
+        part: &Part,
+    ) -> Result<(), Error> {
+        let ahead = Timestamp::from_millis(self.sight.horizon_ms()).plus_millis(1);
+        let range = TimeRange::new(ahead, Timestamp::MAX);
+        let upto = self.position().sequence;
+        for series in samples.select(tenant, &part.metric, &part.dimensions)? {
+            let held = &mut self.sight.held;
+            samples.read(tenant, series, range, upto, &mut |time, _| {
+                held.hold(tenant, series, time);
+            })?;
+        }
+        Ok(())
     }
 
     /// Takes a stored definition; arrivals up to `position` have been counted.

@@ -17,16 +17,13 @@ enum Step<'a> {
 
 /// The states the alarm of `expression` goes through from its creation, or "" if there is none.
 fn check(expression: &str, steps: &[Step<'_>], want: &str) {
+    check_after(&[], expression, steps, want);
+}
+
+/// As `check`, with samples that were written before the definition existed.
+fn check_after(before: &[(&str, i64, f64)], expression: &str, steps: &[Step<'_>], want: &str) {
     let mut engine = MemoryEngine::new(ExampleSettings { alarm_delay: 30, future_tolerance: 60 });
     engine.advance(0);
-    engine.act(Action::Define {
-        label: "D",
-        tenant: "t",
-        expression,
-        match_by: &[],
-        logic: UndeterminedLogic::Strict,
-        empty_coefficient: 2,
-    });
     let rows = |rows: &[(&str, i64, f64)]| -> Vec<(Series, i64, f64)> {
         let row = |(name, at, value): &(&str, i64, f64)| {
             let series =
@@ -35,6 +32,15 @@ fn check(expression: &str, steps: &[Step<'_>], want: &str) {
         };
         rows.iter().map(row).collect()
     };
+    engine.write(&rows(before));
+    engine.act(Action::Define {
+        label: "D",
+        tenant: "t",
+        expression,
+        match_by: &[],
+        logic: UndeterminedLogic::Strict,
+        empty_coefficient: 2,
+    });
     let mut states = String::new();
     for step in steps {
         match step {
@@ -60,6 +66,16 @@ fn what_is_no_number_is_no_data() {
     check("last(a) > 5", &last, "Ok Alarm Ok Ok");
     let gone = [Write(&[("a", 1, 9.0)]), Write(&[("a", 1, f64::NAN)]), Until(300)];
     check("avg(a) > 5", &gone, "Undetermined");
+}
+
+#[test]
+fn samples_ahead_of_the_clock_wait_also_for_a_definition_that_comes_later() {
+    use Step::{Until, Write};
+    let ahead: &[(&str, i64, f64)] = &[("a", 200, 9.0), ("b", 200, 9.0)];
+    check_after(ahead, "max(a) > 5", &[Until(139)], "");
+    check_after(ahead, "max(a) > 5", &[Until(140)], "Alarm Alarm");
+    check_after(ahead, "last(a) > 5", &[Write(&[("a", 200, 1.0)]), Until(140)], "Ok Ok");
+    check_after(&[], "max(a) > 5", &[Write(ahead), Until(140)], "Alarm Alarm");
 }
 
 #[test]

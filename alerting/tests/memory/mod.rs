@@ -58,6 +58,22 @@ impl Samples for Memory {
         Ok(found.filter(|(owner, _)| *owner == tenant).map(|(_, key)| Arc::clone(key)))
     }
 
+    fn select(
+        &self,
+        tenant: TenantId,
+        metric: &str,
+        dimensions: &Dimensions,
+    ) -> Result<Vec<SeriesId>, Error> {
+        let keys = self.keys.borrow();
+        let ids = (0_u32..).map(SeriesId::new).zip(keys.iter());
+        let fits =
+            |key: &SeriesKey| key.metric == metric && key.dimensions.contains_all(dimensions);
+        Ok(ids
+            .filter(|(_, (owner, key))| *owner == tenant && fits(key))
+            .map(|(id, _)| id)
+            .collect())
+    }
+
     fn read(
         &self,
         _tenant: TenantId,
@@ -324,7 +340,7 @@ impl Subject for MemoryEngine {
                 let parsed = Expression::parse(expression).unwrap();
                 let spec = spec(label, expression, match_by, logic, empty_coefficient);
                 let definition = definition(id, spec, &parsed, self.now());
-                self.engine.define(tenant, id, definition, parsed);
+                self.engine.define(&self.memory, tenant, id, definition, parsed).unwrap();
                 self.store_definition(label);
             }
             Action::Create { label, series } => {
