@@ -190,7 +190,8 @@ impl Keeper<'_> {
             live.swap_segments(&[], segments);
             shared.head_log_bytes.store(live.log_bytes(), Ordering::Relaxed);
         }
-        shared.kv.flush_all()
+        shared.kv.flush_all()?;
+        shared.kv.drop_trimmed(&Key::Wal(generation.last.next()))
     }
 
     fn put_next_segment(&self, batch: &mut Batch) {

@@ -15,6 +15,9 @@ use crate::key::{Family, Key};
 
 type Db = DBWithThreadMode<MultiThreaded>;
 
+/// Trimmed log records in table files may take so much space.
+const TRIMMED_BYTES_MAX: u64 = 8 << 20;
+
 /// Whether a batch must be on disk before the call returns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Sync {
@@ -80,8 +83,10 @@ impl Kv {
     /// Opens or creates the database in `directory`.
     pub(crate) fn open(directory: &Path, sizes: &KvSizes) -> Result<Self, Error> {
         let cache = Cache::new_lru_cache(sizes.cache_bytes);
-        // A log file would be given the size of the log's write buffer, half a gigabyte, at once.
-        let mut options = Options::default().get_options_from_string("allow_fallocate=false")?;
+        // A log file would be given the size of the log's write buffer, half a gigabyte, at once; and
+        // what is replayed from the log would be written out again. These have no setters.
+        let mut options = Options::default()
+            .get_options_from_string("allow_fallocate=false;avoid_flush_during_recovery=true")?;
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
@@ -162,6 +167,17 @@ impl Kv {
         let mut raw = self.db.raw_iterator_cf_opt(&self.family(family), ReadOptions::default());
         raw.seek(from);
         Cursor { raw }
+    }
+
+    /// Gives back the space of trimmed log records that have reached table files, as they do when the
+    /// log is long at a restart. Nothing covers them but the trim, so this writes next to nothing.
+    pub(crate) fn drop_trimmed(&self, upto: &Key<'_>) -> Result<(), Error> {
+        let wal = self.family(Family::Wal);
+        let bytes = self.db.property_int_value_cf(&wal, "rocksdb.total-sst-files-size")?;
+        if bytes.is_some_and(|bytes| bytes > TRIMMED_BYTES_MAX) {
+            self.db.compact_range_cf(&wal, None::<&[u8]>, Some(upto.encode()));
+        }
+        Ok(())
     }
 
     /// Writes every family's buffered entries to files, so that RocksDB can drop its own log.

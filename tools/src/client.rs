@@ -144,7 +144,11 @@ impl Client {
     }
 
     /// POST of bytes that are JSON already; the answer is not looked at.
-    pub(crate) async fn post_bytes(&self, path: &[&str], body: Vec<u8>) -> Result<(), RequestError> {
+    pub(crate) async fn post_bytes(
+        &self,
+        path: &[&str],
+        body: Vec<u8>,
+    ) -> Result<(), RequestError> {
         self.send(Method::POST, self.url(path), Some(body)).await.map(drop)
     }
 

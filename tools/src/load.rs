@@ -196,14 +196,22 @@ impl Load {
             latencies.len(),
             totals.busy
         );
-        println!("request latency: p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms", ms(50), ms(99), ms(100));
+        println!(
+            "request latency: p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms",
+            ms(50),
+            ms(99),
+            ms(100)
+        );
         if let Some((sent, settled)) = usage {
             println!(
                 "server CPU per million samples: {:.3} s when the last was acknowledged, {:.3} s when settled",
                 sent.cpu / millions,
                 settled.cpu / millions
             );
-            println!("server memory: {} MB resident, {} MB at its peak", settled.resident_mb, settled.peak_mb);
+            println!(
+                "server memory: {} MB resident, {} MB at its peak",
+                settled.resident_mb, settled.peak_mb
+            );
         }
     }
 }

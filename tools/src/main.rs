@@ -7,6 +7,7 @@
 mod check;
 mod client;
 mod load;
+mod offline;
 mod output;
 mod pair;
 mod query;
@@ -45,6 +46,10 @@ enum Command {
     Check(check::Check),
     /// Send made-up samples as fast as a server takes them, and say what that cost
     Load(load::Load),
+    /// Read every block of a data directory that no server has open, and say what is damaged
+    Verify(offline::Verify),
+    /// Write the log of a data directory that no server has open into segments, and merge them
+    Merge(offline::Merge),
 }
 
 fn main() -> ExitCode {
@@ -69,6 +74,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Write(write) => runtime.block_on(write.run()),
         Command::Check(check) => runtime.block_on(check.run()),
         Command::Load(load) => runtime.block_on(load.run()),
+        Command::Verify(verify) => verify.run(),
+        Command::Merge(merge) => merge.run(),
     }
 }
 

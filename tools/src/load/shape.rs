@@ -51,8 +51,16 @@ enum Kind {
 }
 
 const CPU: [&str; 10] = [
-    "usage_user", "usage_system", "usage_idle", "usage_nice", "usage_iowait", "usage_irq",
-    "usage_softirq", "usage_steal", "usage_guest", "usage_guest_nice",
+    "usage_user",
+    "usage_system",
+    "usage_idle",
+    "usage_nice",
+    "usage_iowait",
+    "usage_irq",
+    "usage_softirq",
+    "usage_steal",
+    "usage_guest",
+    "usage_guest_nice",
 ];
 
 const MIXED: [(&str, Kind); 13] = [
@@ -89,7 +97,8 @@ pub(super) fn samples(
         .flat_map(|host| kinds.iter().map(move |(name, kind)| State::new(host, name, *kind)))
         .collect();
     (0_u64..).flat_map(move |step| {
-        let elapsed = i64::try_from(step).unwrap_or(i64::MAX).saturating_mul(i64::from(interval) * 1000);
+        let elapsed =
+            i64::try_from(step).unwrap_or(i64::MAX).saturating_mul(i64::from(interval) * 1000);
         let time = start.saturating_add(elapsed);
         // One step at a time is held; the borrow of `states` ends with it.
         states.iter_mut().filter_map(|state| state.step(step, time)).collect::<Vec<_>>()
@@ -159,7 +168,8 @@ impl State {
 }
 
 fn identity(name: &str, host: u32, process: Option<u64>) -> String {
-    let process = process.map_or(String::new(), |step| format!(r#","process_id":"{}""#, 1000 + step));
+    let process =
+        process.map_or(String::new(), |step| format!(r#","process_id":"{}""#, 1000 + step));
     format!(
         r#""name":"{name}","dimensions":{{"hostname":"host-{host:05}","datacenter":"dc-{}","service":"compute"{process}}}"#,
         host % 4
@@ -207,7 +217,8 @@ mod tests {
     #[test]
     fn a_host_reports_ten_cpu_metrics_each_interval() {
         let texts = first(Shape::Cpu, 31);
-        let time = |text: &String| serde_json::from_str::<Value>(text).unwrap()["timestamp"].as_i64();
+        let time =
+            |text: &String| serde_json::from_str::<Value>(text).unwrap()["timestamp"].as_i64();
         assert_eq!(time(&texts[29]), Some(1_000_000));
         assert_eq!(time(&texts[30]), Some(1_010_000));
     }

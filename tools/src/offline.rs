@@ -1,0 +1,77 @@
+//! Commands on a data directory that no server has open.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Args;
+use moneta_storage::clock::SystemClock;
+use moneta_storage::{Store, StoreConfig};
+
+/// The directory of a server that does not run.
+#[derive(Args)]
+pub(crate) struct Directory {
+    /// Folder that holds all data
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+    /// Go on without acknowledged writes at the end of the log that are damaged or missing
+    #[arg(long)]
+    accept_shorter_log: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    directory: Directory,
+}
+
+#[derive(Args)]
+pub(crate) struct Merge {
+    #[command(flatten)]
+    directory: Directory,
+}
+
+impl Directory {
+    fn open(&self) -> anyhow::Result<Store> {
+        let there = self.data_dir.join("rocksdb").is_dir();
+        anyhow::ensure!(there, "{} holds no data of moneta", self.data_dir.display());
+        let config =
+            StoreConfig { accept_shorter_log: self.accept_shorter_log, ..StoreConfig::default() };
+        Ok(Store::open(&self.data_dir, config, Arc::new(SystemClock))?)
+    }
+}
+
+impl Verify {
+    /// Reads everything; the first damage ends it with its file and offset.
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        let verified = self.directory.open()?.verify()?;
+        println!(
+            "{} segments, {} blocks, {} samples, {} series keys: all whole",
+            verified.segments, verified.blocks, verified.samples, verified.table_entries
+        );
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Merge {
+    /// Writes the log's samples into segments and merges the segments of each day.
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        let store = self.directory.open()?;
+        let before = store.stats();
+        store.flush().context("the head could not be written")?;
+        store.merge().context("the segments could not be merged")?;
+        let after = store.stats();
+        store.close()?;
+        println!(
+            "{} segments with {} bytes became {} with {} bytes: {} samples, {:.3} bytes each",
+            before.segments,
+            before.segment_bytes,
+            after.segments,
+            after.segment_bytes,
+            after.segment_samples,
+            after.segment_bytes as f64 / after.segment_samples.max(1) as f64
+        );
+        Ok(ExitCode::SUCCESS)
+    }
+}
