@@ -436,8 +436,8 @@ impl Store {
         View::new(self.shared.clone(), tenant, Sequence::MAX)
     }
 
-    /// What was committed up to and with `sequence`, for one tenant. Exact for a consumer of the
-    /// feed that has not released `sequence` yet; older moments may have been merged away.
+    /// What was committed up to and with `sequence`, for one tenant. Exact from the last sequence on
+    /// that the feed's consumer has released: a flush, which leaves one value per time, waits for it.
     #[must_use]
     pub fn view_as_of(&self, tenant: TenantId, sequence: Sequence) -> View {
         View::new(self.shared.clone(), tenant, sequence)

@@ -1,10 +1,10 @@
 //! The series cache: from the raw bytes by which a writer names a series to its id, without parsing
 //! them. Bounded; an entry that is gone only costs a look-up in RocksDB.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 use std::sync::Mutex;
 
-use foldhash::HashMap;
 use xxhash_rust::xxh3;
 
 use crate::model::{SeriesId, TenantId};
@@ -16,7 +16,47 @@ const YOUNG_ENTRIES_MAX: usize = 16 * 1024;
 /// The hash of a series' raw bytes. 128 bits with a seed that nobody outside the process knows, so
 /// that two series of a tenant share one only by an accident that will not happen.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct RawHash(u128);
+pub(crate) struct RawHash([u64; 2]);
+
+/// Passes a key's own hash on: it is as good as any made from it.
+#[derive(Clone, Copy, Default)]
+struct OwnHash(u64);
+
+impl Hasher for OwnHash {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Called for a part that is no integer; there is none.
+        self.0 = bytes.iter().fold(self.0, |hash, byte| hash.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u32(&mut self, tenant: u32) {
+        self.0 ^= u64::from(tenant) << 32;
+    }
+
+    fn write_u64(&mut self, half: u64) {
+        self.0 ^= half;
+    }
+}
+
+type Entries = HashMap<Key, Known, BuildHasherDefault<OwnHash>>;
+
+/// 24 bytes, so that an entry takes 32.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Key {
+    hash: [u64; 2],
+    tenant: TenantId,
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // The shard is chosen by the other half.
+        state.write_u64(self.hash[0]);
+        state.write_u32(self.tenant.number());
+    }
+}
 
 /// What the cache knows of a series.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,8 +70,8 @@ pub(crate) struct Known {
 /// old one is dropped. An entry found in the old half moves to the young one.
 #[derive(Default)]
 struct Shard {
-    young: HashMap<(TenantId, RawHash), Known>,
-    old: HashMap<(TenantId, RawHash), Known>,
+    young: Entries,
+    old: Entries,
 }
 
 pub(crate) struct SeriesCache {
@@ -46,20 +86,23 @@ impl SeriesCache {
     }
 
     pub(crate) fn hash(&self, raw: &[u8]) -> RawHash {
-        RawHash(xxh3::xxh3_128_with_seed(raw, self.seed))
+        let hash = xxh3::xxh3_128_with_seed(raw, self.seed);
+        let [low, high] = [hash, hash >> 64].map(|half| half & u128::from(u64::MAX));
+        RawHash([low, high].map(|half| u64::try_from(half).unwrap_or(0)))
     }
 
     fn shard(&self, hash: RawHash) -> &Mutex<Shard> {
-        let at = usize::try_from(hash.0 % (SHARDS as u128)).unwrap_or(0);
+        let at = usize::try_from(hash.0[1] % (SHARDS as u64)).unwrap_or(0);
         self.shards.get(at).expect("there are SHARDS shards")
     }
 
     pub(crate) fn get(&self, tenant: TenantId, hash: RawHash) -> Option<Known> {
         let mut shard = self.shard(hash).lock().expect("no code panics while it holds a shard");
-        if let Some(known) = shard.young.get(&(tenant, hash)) {
+        let key = Key { hash: hash.0, tenant };
+        if let Some(known) = shard.young.get(&key) {
             return Some(*known);
         }
-        let known = shard.old.remove(&(tenant, hash))?;
+        let known = shard.old.remove(&key)?;
         shard.insert(tenant, hash, known);
         Some(known)
     }
@@ -75,7 +118,7 @@ impl Shard {
         if self.young.len() >= YOUNG_ENTRIES_MAX {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert((tenant, hash), known);
+        self.young.insert(Key { hash: hash.0, tenant }, known);
     }
 }
 
