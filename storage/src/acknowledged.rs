@@ -1,21 +1,23 @@
-//! A side record of the newest synced write. RocksDB ends its recovery quietly at the first log record
+//! A side record of the newest synced change. RocksDB ends its recovery quietly at the first log record
 //! that is damaged; this file, written after every sync and outside RocksDB, tells that something is
 //! missing.
 //!
-//! The file holds the sequence, u64 little-endian, and its CRC-32. It is not synced itself: after a
-//! power cut it may be older than the log, never newer.
+//! The file holds RocksDB's number of the change, u64 little-endian, and its CRC-32. It is not synced
+//! itself: after a power cut it may be older than the log, never newer.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use crate::block::{seal, unseal};
 use crate::error::Error;
-use crate::model::Sequence;
 
 pub(crate) struct Acknowledged {
     path: PathBuf,
     file: File,
+    /// What the file says. Syncs of several threads end in any order; the greatest counts.
+    newest: Mutex<u64>,
 }
 
 impl Acknowledged {
@@ -28,34 +30,35 @@ impl Acknowledged {
             .truncate(false)
             .open(&path)
             .map_err(|source| Error::io(&path, &source))?;
-        Ok(Acknowledged { path, file })
+        let newest = Mutex::new(read(&file));
+        Ok(Acknowledged { path, file, newest })
     }
 
-    /// The recorded sequence; zero if there is none, or none that verifies.
-    pub(crate) fn read(&self) -> Sequence {
-        let mut bytes = [0; 12];
-        match self.file.read_exact_at(&mut bytes, 0) {
-            Ok(()) => unseal(&bytes)
-                .and_then(|sequence| Some(u64::from_le_bytes(sequence.try_into().ok()?)))
-                .map_or(Sequence::ZERO, Sequence::new),
-            Err(_) => Sequence::ZERO,
+    /// Records that changes up to `newest` are synced.
+    pub(crate) fn raise(&self, newest: u64) -> Result<(), Error> {
+        let mut recorded = self.newest.lock().expect("no code panics while it holds the record");
+        if newest > *recorded {
+            *recorded = newest;
+            self.write(newest)?;
         }
+        Ok(())
     }
 
-    pub(crate) fn write(&self, newest: Sequence) -> Result<(), Error> {
-        let mut bytes = newest.number().to_le_bytes().to_vec();
+    fn write(&self, newest: u64) -> Result<(), Error> {
+        let mut bytes = newest.to_le_bytes().to_vec();
         seal(&mut bytes, 0);
         self.file.write_all_at(&bytes, 0).map_err(|source| Error::io(&self.path, &source))
     }
 
-    /// Compares the record with what recovery has found.
-    pub(crate) fn check(&self, newest: Sequence, accept_shorter: bool) -> Result<(), Error> {
-        let recorded = self.read();
-        if newest >= recorded {
-            return Ok(());
+    /// Compares the record with what recovery has found. `accept_shorter`: go on with what is there.
+    /// Whether something is missing and that was accepted.
+    pub(crate) fn check(&self, newest: u64, accept_shorter: bool) -> Result<bool, Error> {
+        let mut recorded = self.newest.lock().expect("no code panics while it holds the record");
+        if newest >= *recorded {
+            return Ok(false);
         }
         let place = format!(
-            "{}: the log ends at write {newest}, but write {recorded} was acknowledged; it",
+            "{}: the log ends at change {newest}, but change {recorded} was acknowledged; it",
             self.path.with_file_name("rocksdb").display()
         );
         let error = Error::corrupt("or missing end", place);
@@ -63,6 +66,19 @@ impl Acknowledged {
             return Err(error);
         }
         tracing::error!(%error, "starting with what is there");
-        self.write(newest)
+        *recorded = newest;
+        self.write(newest)?;
+        Ok(true)
+    }
+}
+
+/// What the file says; 0 if it says nothing, or nothing that verifies.
+fn read(file: &File) -> u64 {
+    let mut bytes = [0; 12];
+    match file.read_exact_at(&mut bytes, 0) {
+        Ok(()) => unseal(&bytes)
+            .and_then(|newest| Some(u64::from_le_bytes(newest.try_into().ok()?)))
+            .unwrap_or(0),
+        Err(_) => 0,
     }
 }

@@ -13,8 +13,11 @@
 //! ```
 //! A log record is written once and read once, so it trades size for speed.
 
+use std::collections::BTreeSet;
+
 use crate::error::Error;
 use crate::model::{Sequence, SeriesId, TenantId, Timestamp, ValueMeta};
+use crate::segment::partition_of;
 
 /// A sample as the head keeps it.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -37,6 +40,20 @@ pub(crate) struct Batch {
     pub(crate) rows: Vec<Row>,
     /// `value_meta` by index of row, ascending.
     pub(crate) metas: Vec<(u32, ValueMeta)>,
+}
+
+/// The partitions that rows lie in.
+pub(crate) fn partitions(rows: &[Row]) -> BTreeSet<i32> {
+    let mut found = BTreeSet::new();
+    let mut last = None;
+    for row in rows {
+        let partition = partition_of(row.time);
+        if last != Some(partition) {
+            last = Some(partition);
+            found.insert(partition);
+        }
+    }
+    found
 }
 
 const VERSION: u8 = 1;

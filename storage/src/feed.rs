@@ -90,6 +90,20 @@ pub enum FeedEvent {
     Closed,
 }
 
+/// Whether the log must be kept for a consumer even while none is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Consumer {
+    /// Nobody reads the feed.
+    #[default]
+    None,
+    /// A consumer comes, goes on where an earlier one stopped, and must find the log.
+    Expected,
+}
+
+/// How often, and how many times, a flush looks whether its consumer has released what it will trim.
+const RELEASE_LOOK: Duration = Duration::from_millis(100);
+const RELEASE_LOOKS: u32 = 20;
+
 /// The end at which batches enter, shared by the committer, the flush and the consumer.
 pub(crate) struct Outlet {
     kv: Kv,
@@ -112,9 +126,10 @@ struct State {
     /// Number of the current consumer; 0: there is none.
     consumer: u64,
     consumers: u64,
-    /// What the consumer will never ask for again.
-    released: Sequence,
-    checkpoint_wanted: bool,
+    /// What the consumer, or one that is expected to come, will never ask for again.
+    released: Option<Sequence>,
+    /// A flush waits until so much is released.
+    wanted: Option<Sequence>,
     woken: bool,
     closed: bool,
 }
@@ -126,6 +141,7 @@ impl Outlet {
         trimmed: Sequence,
         newest: Sequence,
         floor: Timestamp,
+        consumer: Consumer,
     ) -> Arc<Self> {
         let outlet = Arc::new(Outlet {
             kv,
@@ -139,8 +155,11 @@ impl Outlet {
                 trimmed,
                 consumer: 0,
                 consumers: 0,
-                released: trimmed,
-                checkpoint_wanted: false,
+                released: match consumer {
+                    Consumer::Expected => Some(trimmed),
+                    Consumer::None => None,
+                },
+                wanted: None,
                 woken: false,
                 closed: false,
             }),
@@ -201,21 +220,39 @@ impl Outlet {
         self.lock().newest
     }
 
-    /// Asks the consumer, if there is one, to release everything up to `upto`, and waits until it
-    /// has or `give_up` says so. Then the log may be trimmed up to there.
-    pub(crate) fn prepare_trim(&self, upto: Sequence, give_up: impl Fn() -> bool) {
+    /// Whether the log may be trimmed up to `upto`: at once if nobody reads the feed, else when the
+    /// consumer has released so much, which it is asked to do and given a moment for. A consumer that
+    /// is not there keeps the log as well, until `give_up` says that it has grown too long.
+    pub(crate) fn may_trim(&self, upto: Sequence, give_up: impl Fn() -> bool) -> bool {
         let mut state = self.lock();
-        while state.consumer != 0 && state.released < upto && !state.closed {
-            state.checkpoint_wanted = true;
-            self.changed.notify_all();
-            let waited = self.changed.wait_timeout(state, Duration::from_millis(200));
-            state = waited.expect("no code panics while it holds the feed").0;
-            if state.released < upto && give_up() {
+        for _ in 0..RELEASE_LOOKS {
+            if state.released.is_none_or(|released| released >= upto) {
+                state.wanted = None;
+                return true;
+            }
+            if state.consumer == 0 || state.closed || give_up() {
                 break;
             }
+            state.wanted = Some(upto);
+            self.changed.notify_all();
+            let waited = self.changed.wait_timeout(state, RELEASE_LOOK);
+            state = waited.expect("no code panics while it holds the feed").0;
         }
-        state.checkpoint_wanted = false;
-        state.trimmed = upto.max(state.trimmed);
+        state.wanted = None;
+        give_up()
+    }
+
+    /// The log has been trimmed up to `upto`.
+    pub(crate) fn trimmed(&self, upto: Sequence) {
+        let mut state = self.lock();
+        state.trimmed = state.trimmed.max(upto);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// No later batch arrives earlier than this.
+    pub(crate) fn floor(&self) -> Timestamp {
+        self.lock().floor
     }
 
     pub(crate) fn close(&self) {
@@ -228,13 +265,19 @@ impl Outlet {
         let mut state = self.lock();
         state.consumers += 1;
         state.consumer = state.consumers;
-        state.released = after;
+        state.released = Some(after);
         state.ring.clear();
         state.ring_rows = 0;
         let number = state.consumer;
         drop(state);
         self.changed.notify_all();
-        Feed { outlet: self.clone(), number, cursor: after, replay: VecDeque::new() }
+        Feed {
+            outlet: self.clone(),
+            number,
+            cursor: after,
+            replay: VecDeque::new(),
+            asked: Sequence::ZERO,
+        }
     }
 }
 
@@ -260,6 +303,8 @@ pub struct Feed {
     cursor: Sequence,
     /// Batches read from the log, next first.
     replay: VecDeque<Arc<Batch>>,
+    /// Cursor at which a checkpoint was last asked for.
+    asked: Sequence,
 }
 
 /// What the state of the feed says to a waiting consumer.
@@ -305,7 +350,14 @@ impl Feed {
         if std::mem::take(&mut state.woken) {
             return Step::Tell(FeedEvent::Woken);
         }
-        if std::mem::take(&mut state.checkpoint_wanted) {
+        if state.trimmed > self.cursor {
+            self.replay.clear();
+            self.cursor = state.newest;
+            return Step::Tell(FeedEvent::CutOff);
+        }
+        // Asked for only when a checkpoint here is enough, and once at each place.
+        if state.wanted.is_some_and(|wanted| wanted <= self.cursor) && self.asked < self.cursor {
+            self.asked = self.cursor;
             return Step::Tell(FeedEvent::CheckpointWanted);
         }
         let batch = match self.replay.front() {
@@ -320,11 +372,7 @@ impl Feed {
                 }
                 match state.ring.front() {
                     Some(batch) if batch.first <= self.cursor.next() => batch,
-                    _ if state.trimmed > self.cursor => {
-                        self.cursor = state.newest;
-                        return Step::Tell(FeedEvent::CutOff);
-                    }
-                    _ => return Step::ReadLog,
+                    Some(_) | None => return Step::ReadLog,
                 }
             }
         };
@@ -349,24 +397,40 @@ impl Feed {
         Step::Tell(FeedEvent::Due)
     }
 
+    /// Reads the next batches from the log. A gap there means that it was trimmed meanwhile; that is
+    /// told by the next step.
     fn read_log(&mut self) -> Result<(), Error> {
         let mut rows = 0;
+        let mut next = self.cursor.next();
         let replay = &mut self.replay;
-        let from = Key::Wal(self.cursor.next()).encode();
+        // The batch that holds the next sequence may begin before it.
+        let from = self.outlet.kv.key_at_or_before(&Key::Wal(next))?;
+        let from = from.unwrap_or_else(|| Key::Wal(next).encode());
         self.outlet.kv.scan(Family::Wal, &[], &from, |key, value| {
             let first = key::decode_wal(key).ok_or_else(|| Error::corrupt("key", "log"))?;
             let batch = Batch::decode(first, value)?;
+            if batch.last_sequence() < next {
+                return Ok(true);
+            }
+            if first > next {
+                return Ok(false);
+            }
+            next = batch.last_sequence().next();
             rows += batch.rows.len();
             replay.push_back(Arc::new(batch));
             Ok::<_, Error>(rows < REPLAY_ROWS)
-        })
+        })?;
+        if self.replay.is_empty() && self.outlet.lock().trimmed <= self.cursor {
+            return Err(Error::corrupt("gap", format!("log record {next}")));
+        }
+        Ok(())
     }
 
     /// Tells the store that everything up to `upto` will never be asked for again.
     pub fn release(&self, upto: Sequence) {
         let mut state = self.outlet.lock();
         if state.consumer == self.number {
-            state.released = state.released.max(upto);
+            state.released = state.released.max(Some(upto));
         }
         drop(state);
         self.outlet.changed.notify_all();

@@ -1,7 +1,8 @@
 //! The keeper: one thread that keeps the store in shape. It sorts the head's batches into runs,
 //! flushes generations into segments, and merges segments.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
@@ -28,6 +29,9 @@ const BEAT: Duration = Duration::from_secs(1);
 const SEGMENTS_PER_LEVEL: usize = 8;
 /// Series whose keys are looked up at a time for a segment's table.
 const TABLE_CHUNK: usize = 1024;
+
+/// Segments written at a time: each has an open file and buffers.
+const PARTITIONS_AT_ONCE: usize = 64;
 
 /// The retention class everything belongs to until policies exist.
 const CLASS: u8 = 0;
@@ -67,7 +71,7 @@ impl Handle {
 
 /// Serves orders until told to stop.
 pub(crate) fn run(shared: &Arc<Shared>, inbox: &Receiver<Order>) {
-    let keeper = Keeper { shared };
+    let keeper = Keeper { shared, damaged: RefCell::default() };
     loop {
         match inbox.recv_timeout(BEAT) {
             Ok(Order::Nudge) | Err(RecvTimeoutError::Timeout) => keeper.look(),
@@ -81,11 +85,13 @@ pub(crate) fn run(shared: &Arc<Shared>, inbox: &Receiver<Order>) {
 
 struct Keeper<'a> {
     shared: &'a Arc<Shared>,
+    /// Numbers of segments that a merge could not read. They are left alone.
+    damaged: RefCell<HashSet<u64>>,
 }
 
 /// Looks metrics up, remembering the tenant of the last look-up.
 fn metric_lookup(shared: &Shared) -> impl Fn(TenantId, SeriesId) -> MetricNo {
-    let last = std::cell::RefCell::new(None);
+    let last = RefCell::new(None);
     move |tenant, series| {
         let mut last = last.borrow_mut();
         if !matches!(&*last, Some((known, _)) if *known == tenant) {
@@ -99,6 +105,10 @@ fn metric_lookup(shared: &Shared) -> impl Fn(TenantId, SeriesId) -> MetricNo {
 
 impl Keeper<'_> {
     fn look(&self) {
+        if self.shared.stopped().is_some() {
+            // What failed would fail again; the log has everything.
+            return;
+        }
         let done = self.sort_batches().and_then(|()| self.merge_runs()).and_then(|()| {
             if self.flush_is_due() {
                 self.flush()?;
@@ -153,37 +163,49 @@ impl Keeper<'_> {
         !live.closed.is_empty() || old || live.open.log_bytes >= self.shared.config.live_log_bytes
     }
 
-    /// Writes the head, as it is now, into segments and trims the log.
+    /// Writes the head, as it is now, into segments and trims the log. What a consumer of the feed
+    /// still needs stays in the head, to be tried again.
     fn flush(&self) -> Result<(), Error> {
-        let (reply, answer) = mpsc::sync_channel(1);
-        self.shared.queue.close_generation(reply);
-        answer.recv().map_err(|_| Error::Stopped { reason: "the committer has ended".into() })?;
+        if self.shared.live.lock().closed.is_empty() {
+            let (reply, answer) = mpsc::sync_channel(1);
+            self.shared.queue.close_generation(reply);
+            answer
+                .recv()
+                .map_err(|_| Error::Stopped { reason: "the committer has ended".into() })?;
+        }
         loop {
             let oldest = self.shared.live.lock().closed.front().cloned();
             let Some(generation) = oldest else { return Ok(()) };
-            self.flush_generation(&generation)?;
+            if !self.flush_generation(&generation)? {
+                return Ok(());
+            }
         }
     }
 
-    fn flush_generation(&self, generation: &Arc<Generation>) -> Result<(), Error> {
+    /// Whether the generation was written.
+    fn flush_generation(&self, generation: &Arc<Generation>) -> Result<bool, Error> {
         let shared = self.shared;
-        let live_log_bytes = shared.config.live_log_bytes;
-        shared.feed.prepare_trim(generation.last, || {
-            shared.head_log_bytes.load(Ordering::Relaxed) > live_log_bytes.saturating_mul(4)
-        });
+        let log_bytes_max = shared.config.live_log_bytes.saturating_mul(4);
+        let too_long = || shared.head_log_bytes.load(Ordering::Relaxed) > log_bytes_max;
+        if !shared.feed.may_trim(generation.last, too_long) {
+            return Ok(false);
+        }
         let segments = self.write_segments(generation)?;
         let mut batch = Batch::default();
         for segment in &segments {
             batch.put(&manifest::key(&segment.address), manifest::encode(&segment.facts));
         }
         batch.delete_range(&Key::Wal(Sequence::ZERO), &Key::Wal(generation.last.next()));
-        let trimmed = generation.last.number().to_le_bytes().to_vec();
-        batch.put(&Key::Fact(Fact::TrimmedTo), trimmed);
+        let fact = |number: u64| number.to_le_bytes().to_vec();
+        batch.put(&Key::Fact(Fact::TrimmedTo), fact(generation.last.number()));
+        let floor = shared.feed.floor().millis().cast_unsigned();
+        batch.put(&Key::Fact(Fact::LastArrival), fact(floor));
         self.put_next_segment(&mut batch);
         for (&(tenant, day), ids) in &generation.activity {
             batch.add_bitmap(&Key::Activity(tenant, day), ids);
         }
         shared.kv.commit(batch, Sync::Disk)?;
+        shared.feed.trimmed(generation.last);
         {
             let mut live = shared.live.lock();
             live.closed.pop_front();
@@ -191,7 +213,8 @@ impl Keeper<'_> {
             shared.head_log_bytes.store(live.log_bytes(), Ordering::Relaxed);
         }
         shared.kv.flush_all()?;
-        shared.kv.drop_trimmed(&Key::Wal(generation.last.next()))
+        shared.kv.drop_trimmed(&Key::Wal(generation.last.next()))?;
+        Ok(true)
     }
 
     fn put_next_segment(&self, batch: &mut Batch) {
@@ -208,37 +231,13 @@ impl Keeper<'_> {
         SegmentWriter::create(&self.shared.directory.join(address.path()), level)
     }
 
-    /// Writes a segment for each partition the generation has rows in.
+    /// Writes a segment for each partition the generation has rows in. If that fails, those already
+    /// written are removed: no manifest knows them.
     fn write_segments(&self, generation: &Generation) -> Result<Vec<Arc<Segment>>, Error> {
         let metric_of = metric_lookup(self.shared);
         let rest = Run::sort(&generation.batches, &metric_of);
-        let sources = generation
-            .runs
-            .iter()
-            .map(Arc::as_ref)
-            .chain([&rest])
-            .map(|r| Source::run(r, &metric_of));
-        let mut writers: BTreeMap<i32, (SegmentAddress, SegmentWriter)> = BTreeMap::new();
-        let (mut first, mut last) = (u64::MAX, 0);
-        merge::for_each_series(sources.collect(), |place, rows| {
-            for &sequence in &rows.sequences {
-                first = first.min(sequence);
-                last = last.max(sequence);
-            }
-            merge::resolve(rows);
-            for (partition, part) in split_by_partition(rows) {
-                let writer = match writers.entry(partition) {
-                    std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-                    std::collections::btree_map::Entry::Vacant(entry) => {
-                        let address = self.new_address(partition);
-                        let writer = self.open_writer(&address, 0)?;
-                        entry.insert((address, writer))
-                    }
-                };
-                writer.1.add(place, &part)?;
-            }
-            Ok(())
-        })?;
+        let runs: Vec<&Run> = generation.runs.iter().map(Arc::as_ref).chain([&rest]).collect();
+        let (first, last) = sequences(&runs);
         // The keys of new series go into one file of the flush, the newest partition's.
         let mut new_series: Vec<SeriesPlace> = generation
             .new_series
@@ -251,13 +250,54 @@ impl Keeper<'_> {
             .collect();
         new_series.sort_unstable();
         new_series.dedup();
-        let sequences = (Sequence::new(first), Sequence::new(last));
+        let newest = generation.partitions.last().copied();
         let mut segments = Vec::new();
-        while let Some((_, (address, writer))) = writers.pop_first() {
-            let table = if writers.is_empty() { new_series.as_slice() } else { &[] };
-            segments.extend(self.finish(address, writer, sequences, table)?);
+        let partitions: Vec<i32> = generation.partitions.iter().copied().collect();
+        for some in partitions.chunks(PARTITIONS_AT_ONCE) {
+            let some: BTreeSet<i32> = some.iter().copied().collect();
+            let written = self.write_partitions(&runs, &some).and_then(|writers| {
+                for (partition, (address, writer)) in writers {
+                    let table = if Some(partition) == newest { new_series.as_slice() } else { &[] };
+                    segments.extend(self.finish(address, writer, (first, last), table)?);
+                }
+                Ok(())
+            });
+            if let Err(error) = written {
+                segments.iter().for_each(|segment| segment.replaced());
+                return Err(error);
+            }
         }
         Ok(segments)
+    }
+
+    /// Starts a segment for each of `partitions` and adds the rows that lie in them.
+    fn write_partitions(
+        &self,
+        runs: &[&Run],
+        partitions: &BTreeSet<i32>,
+    ) -> Result<BTreeMap<i32, (SegmentAddress, SegmentWriter)>, Error> {
+        let metric_of = metric_lookup(self.shared);
+        let sources = runs.iter().map(|run| Source::run(run, &metric_of)).collect();
+        let mut writers: BTreeMap<i32, (SegmentAddress, SegmentWriter)> = BTreeMap::new();
+        merge::for_each_series(sources, |place, rows| {
+            merge::resolve(rows);
+            for (partition, part) in split_by_partition(rows) {
+                if !partitions.contains(&partition) {
+                    continue;
+                }
+                let writer = match writers.entry(partition) {
+                    std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+                    std::collections::btree_map::Entry::Vacant(entry) => {
+                        let address = self.new_address(partition);
+                        let writer = self.open_writer(&address, 0)?;
+                        entry.insert((address, writer))
+                    }
+                };
+                writer.1.add(place, &part)?;
+            }
+            Ok(())
+        })?;
+        Ok(writers)
     }
 
     fn finish(
@@ -293,14 +333,34 @@ impl Keeper<'_> {
         let segments = self.shared.live.lock().segments.clone();
         for (_, partition) in by_partition(&segments) {
             for neighbours in partition.chunk_by(|a, b| a.facts.level == b.facts.level) {
-                if let Some(inputs) = neighbours.get(..SEGMENTS_PER_LEVEL)
-                    && fits(inputs)
+                let mut candidates = neighbours.windows(SEGMENTS_PER_LEVEL);
+                if let Some(inputs) =
+                    candidates.find(|inputs| fits(inputs) && self.is_whole(inputs))
                 {
-                    return self.merge_segments(inputs);
+                    return self.merge_or_leave(inputs);
                 }
             }
         }
         Ok(())
+    }
+
+    fn is_whole(&self, inputs: &[Arc<Segment>]) -> bool {
+        let damaged = self.damaged.borrow();
+        !inputs.iter().any(|segment| damaged.contains(&segment.address.number))
+    }
+
+    /// Merges; where an input cannot be read, it and its neighbours stay as they are. Reading what
+    /// is whole and writing go on.
+    fn merge_or_leave(&self, inputs: &[Arc<Segment>]) -> Result<(), Error> {
+        match self.merge_segments(inputs) {
+            Err(error @ Error::Corrupt { .. }) => {
+                tracing::error!(%error, "segments are left unmerged");
+                let numbers = inputs.iter().map(|segment| segment.address.number);
+                self.damaged.borrow_mut().extend(numbers);
+                Ok(())
+            }
+            done => done,
+        }
     }
 
     /// Merges all segments of each partition, as far as the size of a segment allows.
@@ -351,11 +411,21 @@ impl Keeper<'_> {
         self.shared.kv.commit(batch, Sync::Disk)?;
         let removed: Vec<u64> = inputs.iter().map(|segment| segment.address.number).collect();
         self.shared.live.lock().swap_segments(&removed, merged.into_iter().collect());
+        // The removal of an input's entry must not be lost with a damaged log once its file is gone.
+        self.shared.kv.flush_manifest()?;
         for input in inputs {
             input.replaced();
         }
         Ok(())
     }
+}
+
+/// Sequence of the first and the last write in `runs`.
+fn sequences(runs: &[&Run]) -> (Sequence, Sequence) {
+    let entries = || runs.iter().flat_map(|run| &run.blocks).map(|(entry, _)| entry.sequences);
+    let first = entries().map(|(first, _)| first).min().unwrap_or(Sequence::ZERO);
+    let last = entries().map(|(_, last)| last).max().unwrap_or(Sequence::ZERO);
+    (first, last)
 }
 
 fn fits(inputs: &[Arc<Segment>]) -> bool {

@@ -60,6 +60,8 @@ pub(crate) enum Fact {
     TrimmedTo = 3,
     /// Next number of a segment file, u64.
     NextSegment = 4,
+    /// No batch that is written later arrives earlier than this; i64.
+    LastArrival = 5,
 }
 
 /// Which part of a series key a posting list is about.

@@ -9,6 +9,7 @@ use rocksdb::{
     MultiThreaded, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
+use crate::acknowledged::Acknowledged;
 use crate::error::Error;
 use crate::index::id_set;
 use crate::key::{Family, Key};
@@ -39,6 +40,7 @@ pub(crate) struct KvSizes {
 #[derive(Clone)]
 pub(crate) struct Kv {
     db: Arc<Db>,
+    acknowledged: Option<Arc<Acknowledged>>,
 }
 
 /// Changes that become durable together or not at all.
@@ -101,7 +103,7 @@ impl Kv {
             ColumnFamilyDescriptor::new(family.name(), family_options(family, sizes, &cache))
         });
         let db = Db::open_cf_descriptors(&options, directory, families)?;
-        Ok(Kv { db: Arc::new(db) })
+        Ok(Kv { db: Arc::new(db), acknowledged: None })
     }
 
     fn family(&self, family: Family) -> Arc<BoundColumnFamily<'_>> {
@@ -140,7 +142,15 @@ impl Kv {
         let mut options = WriteOptions::default();
         options.set_sync(sync == Sync::Disk);
         self.db.write_opt(native, &options)?;
-        Ok(())
+        match (sync, &self.acknowledged) {
+            (Sync::Disk, Some(acknowledged)) => acknowledged.raise(self.newest_change()),
+            (Sync::Disk, None) | (Sync::Os, _) => Ok(()),
+        }
+    }
+
+    /// From now on every synced change is recorded there.
+    pub(crate) fn record_in(&mut self, acknowledged: Acknowledged) {
+        self.acknowledged = Some(Arc::new(acknowledged));
     }
 
     /// Calls `each` with key and value of every entry whose key begins with `prefix`, from `from`
@@ -159,6 +169,26 @@ impl Kv {
             }
             cursor.next();
         }
+        Ok(())
+    }
+
+    /// The greatest key of the family that is not greater than `key`.
+    pub(crate) fn key_at_or_before(&self, key: &Key<'_>) -> Result<Option<Vec<u8>>, Error> {
+        let mut raw =
+            self.db.raw_iterator_cf_opt(&self.family(key.family()), ReadOptions::default());
+        raw.seek_for_prev(key.encode());
+        raw.status()?;
+        Ok(raw.key().map(<[u8]>::to_vec))
+    }
+
+    /// Number of the newest change RocksDB has taken.
+    pub(crate) fn newest_change(&self) -> u64 {
+        self.db.latest_sequence_number()
+    }
+
+    /// Writes the manifest's buffered entries to a file, so that they do not depend on the log.
+    pub(crate) fn flush_manifest(&self) -> Result<(), Error> {
+        self.db.flush_cf(&self.family(Family::Manifest))?;
         Ok(())
     }
 

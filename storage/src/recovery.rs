@@ -2,11 +2,12 @@
 //! replay the log.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::batch::Batch as Joint;
+use crate::acknowledged::Acknowledged;
+use crate::batch::{self, Batch as Joint};
 use crate::error::Error;
 use crate::head::Generation;
 use crate::index::Index;
@@ -16,7 +17,7 @@ use crate::live::Live;
 use crate::manifest;
 use crate::model::{Sequence, TenantId, Timestamp};
 use crate::segment::{Segment, SegmentAddress, partition_of};
-use crate::store::StoreConfig;
+use crate::store::{Durability, StoreConfig};
 
 /// Version of everything this store writes. A directory of another version is not opened.
 pub(crate) const FORMAT_VERSION: u32 = 1;
@@ -32,18 +33,52 @@ pub(crate) struct Opened {
     pub(crate) next_segment: u64,
 }
 
+/// Opens everything. Nothing is removed before it is known that nothing is missing.
 pub(crate) fn open(directory: &Path, config: &StoreConfig) -> Result<Opened, Error> {
     let sizes = KvSizes { live_log_bytes: config.live_log_bytes, cache_bytes: config.cache_bytes };
-    let kv = Kv::open(&directory.join("rocksdb"), &sizes)?;
-    check_format(&kv)?;
+    let acknowledged = Acknowledged::open(directory)?;
+    let mut kv = Kv::open(&directory.join("rocksdb"), &sizes)?;
+    let lost = acknowledged.check(kv.newest_change(), config.accept_shorter_log)?;
+    if config.durability == Durability::Batch {
+        // At the other level a change may be known to RocksDB and not be synced.
+        kv.record_in(acknowledged);
+    }
+    check_format(directory, &kv)?;
     let index = Index::open(kv.clone())?;
     let live = Live::default();
-    let (segments, greatest) = open_segments(directory, &kv)?;
+    let (segments, orphans, greatest) = open_segments(directory, &kv)?;
     live.lock().swap_segments(&[], segments);
     let trimmed = Sequence::new(fact(&kv, Fact::TrimmedTo)?.unwrap_or(0));
-    let (newest, last_arrival) = replay(&kv, &live, trimmed)?;
+    let (newest, mut last_arrival) = replay(&kv, &live, trimmed)?;
+    if let Some(floor) = fact(&kv, Fact::LastArrival)? {
+        last_arrival = last_arrival.max(Timestamp::from_millis(floor.cast_signed()));
+    }
+    put_away(&orphans, lost)?;
+    sync(directory)?;
     let next_segment = fact(&kv, Fact::NextSegment)?.unwrap_or(1).max(greatest.saturating_add(1));
     Ok(Opened { kv, index, live, newest, trimmed, last_arrival, next_segment })
+}
+
+fn sync(directory: &Path) -> Result<(), Error> {
+    File::open(directory)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|source| Error::io(directory, &source))
+}
+
+/// Removes segment files that no manifest lists: flushes and merges that did not come to their commit.
+/// Where the log has lost something they may hold it, and are only put aside.
+fn put_away(orphans: &[PathBuf], lost: bool) -> Result<(), Error> {
+    for path in orphans {
+        let done = if lost {
+            tracing::warn!(path = %path.display(), "putting aside a segment file without a manifest entry");
+            fs::rename(path, path.with_extension("orphan"))
+        } else {
+            tracing::info!(path = %path.display(), "removing a segment file that was never committed");
+            fs::remove_file(path)
+        };
+        done.map_err(|source| Error::io(path, &source))?;
+    }
+    Ok(())
 }
 
 fn fact(kv: &Kv, fact: Fact) -> Result<Option<u64>, Error> {
@@ -56,8 +91,15 @@ fn fact(kv: &Kv, fact: Fact) -> Result<Option<u64>, Error> {
     }
 }
 
-fn check_format(kv: &Kv) -> Result<(), Error> {
+fn check_format(directory: &Path, kv: &Kv) -> Result<(), Error> {
     match kv.get(&Key::Fact(Fact::FormatVersion))? {
+        None if !segment_files(&directory.join("segments"))?.is_empty() => {
+            let rocksdb = directory.join("rocksdb");
+            Err(Error::corrupt(
+                "or missing content (there are segments)",
+                rocksdb.display().to_string(),
+            ))
+        }
         None => {
             let mut batch = Batch::default();
             let version = FORMAT_VERSION.to_le_bytes().to_vec();
@@ -75,8 +117,11 @@ fn check_format(kv: &Kv) -> Result<(), Error> {
     }
 }
 
-/// Opens the segments of the manifest and removes other files. Also the greatest number of any file.
-fn open_segments(directory: &Path, kv: &Kv) -> Result<(Vec<Arc<Segment>>, u64), Error> {
+/// Opens the segments of the manifest. Also the other segment files, and the greatest number of any.
+fn open_segments(
+    directory: &Path,
+    kv: &Kv,
+) -> Result<(Vec<Arc<Segment>>, Vec<PathBuf>, u64), Error> {
     let mut segments = Vec::new();
     kv.scan(Family::Manifest, &[], &[], |key, value| {
         let corrupt = || Error::corrupt("manifest entry", format!("{key:02x?}"));
@@ -99,15 +144,15 @@ fn open_segments(directory: &Path, kv: &Kv) -> Result<(Vec<Arc<Segment>>, u64), 
         .map(|segment: &Arc<Segment>| directory.join(segment.address.path()))
         .collect();
     let mut greatest = segments.iter().map(|segment| segment.address.number).max().unwrap_or(0);
+    let mut orphans = Vec::new();
     for path in segment_files(&directory.join("segments"))? {
         let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
         greatest = greatest.max(number.unwrap_or(0));
         if !known.contains(&path) {
-            tracing::info!(path = %path.display(), "removing a segment file that was never committed");
-            fs::remove_file(&path).map_err(|source| Error::io(&path, &source))?;
+            orphans.push(path);
         }
     }
-    Ok((segments, greatest))
+    Ok((segments, orphans, greatest))
 }
 
 fn segment_files(root: &Path) -> Result<Vec<PathBuf>, Error> {
@@ -123,7 +168,7 @@ fn segment_files(root: &Path) -> Result<Vec<PathBuf>, Error> {
             let path = entry.map_err(|source| Error::io(&folder, &source))?.path();
             if path.is_dir() {
                 folders.push(path);
-            } else {
+            } else if path.extension().is_some_and(|ending| ending == "seg") {
                 files.push(path);
             }
         }
@@ -146,7 +191,9 @@ fn replay(kv: &Kv, live: &Live, trimmed: Sequence) -> Result<(Sequence, Timestam
         newest = batch.last_sequence();
         last_arrival = batch.arrival;
         noted.note(&batch, &mut state.open);
-        state.open.append(Arc::new(batch), u64::try_from(value.len()).unwrap_or(u64::MAX));
+        let partitions = batch::partitions(&batch.rows);
+        let bytes = u64::try_from(value.len()).unwrap_or(u64::MAX);
+        state.open.append(Arc::new(batch), bytes, partitions);
         Ok::<_, Error>(true)
     })?;
     Ok((newest, last_arrival))
@@ -201,6 +248,7 @@ mod tests {
             ("hash seed", Fact::HashSeed),
             ("trimmed to", Fact::TrimmedTo),
             ("next segment", Fact::NextSegment),
+            ("last arrival", Fact::LastArrival),
         ] {
             says(format!("\n| {name} | {} |", fact as u8));
         }

@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use roaring::RoaringBitmap;
 
-use crate::acknowledged::Acknowledged;
 use crate::clock::Clock;
 use crate::commit::{self, Queue};
 use crate::error::Error;
-use crate::feed::{Feed, Outlet};
+use crate::feed::{Consumer, Feed, Outlet};
 use crate::index::Index;
 use crate::index::cache::SeriesCache;
 use crate::keeper::{self, Order};
@@ -62,6 +61,8 @@ pub struct StoreConfig {
     /// Start even if acknowledged writes at the end of the log are damaged or missing, without
     /// them. Default false: opening then fails.
     pub accept_shorter_log: bool,
+    /// Whether the log is kept for a consumer of the feed also while none is there. Default: no.
+    pub consumer: Consumer,
 }
 
 impl Default for StoreConfig {
@@ -73,6 +74,7 @@ impl Default for StoreConfig {
             queue_bytes: 64 << 20,
             cache_bytes: 32 << 20,
             accept_shorter_log: false,
+            consumer: Consumer::None,
         }
     }
 }
@@ -83,7 +85,6 @@ pub(crate) struct Shared {
     pub(crate) config: StoreConfig,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) kv: Kv,
-    pub(crate) acknowledged: Acknowledged,
     pub(crate) index: Arc<Index>,
     pub(crate) cache: Arc<SeriesCache>,
     pub(crate) live: Live,
@@ -106,6 +107,12 @@ impl Shared {
         self.stopped.lock().expect("no code panics while it holds the reason").clone()
     }
 
+    /// Stops writes because the store closes, which is no error.
+    fn stop_quietly(&self, reason: &str) {
+        let mut stopped = self.stopped.lock().expect("no code panics while it holds the reason");
+        stopped.get_or_insert_with(|| reason.to_owned());
+    }
+
     /// Stops writes for good. The first reason is kept.
     pub(crate) fn stop(&self, reason: &Error) {
         let mut stopped = self.stopped.lock().expect("no code panics while it holds the reason");
@@ -124,17 +131,65 @@ impl Drop for StopWritesOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let reason = format!("the {} has panicked", self.1);
-            self.0.stop(&Error::Stopped { reason });
-            self.0.queue.stop();
+            let reason = Error::Stopped { reason };
+            self.0.stop(&reason);
+            self.0.feed.abandon();
+            self.0.queue.abandon(&reason);
         }
     }
 }
 
-/// An open store. Cheap to clone; usable from every thread.
+/// An open store. Cheap to clone; usable from every thread. When the last handle goes, the threads
+/// end; what is in the head stays in the log.
 #[derive(Clone)]
 pub struct Store {
     shared: Arc<Shared>,
-    threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    threads: Arc<Threads>,
+}
+
+/// The committer and the keeper.
+struct Threads {
+    shared: Arc<Shared>,
+    handles: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Threads {
+    /// Ends both. Whether they were still there.
+    fn end(&self) -> bool {
+        let handles = self.take();
+        let any = !handles.is_empty();
+        if any {
+            self.shared.queue.stop();
+            self.shared.feed.close();
+            // A keeper that has ended already needs no order.
+            let _ = self.shared.keeper.order(Order::Stop);
+        }
+        for handle in handles {
+            // An acknowledgement may hold the last handle on the store: the committer cannot wait
+            // for itself.
+            if handle.thread().id() != std::thread::current().id() {
+                // A panic has been reported by `StopWritesOnPanic`.
+                let _ = handle.join();
+            }
+        }
+        any
+    }
+
+    fn take(&self) -> Vec<JoinHandle<()>> {
+        std::mem::take(
+            &mut *self.handles.lock().expect("no code panics while it holds the handles"),
+        )
+    }
+
+    fn are_running(&self) -> bool {
+        !self.handles.lock().expect("no code panics while it holds the handles").is_empty()
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 /// Figures of a store.
@@ -169,8 +224,6 @@ impl Store {
     ) -> Result<Self, Error> {
         let lock = lock(directory)?;
         let opened = recovery::open(directory, &config)?;
-        let acknowledged = Acknowledged::open(directory)?;
-        acknowledged.check(opened.newest, config.accept_shorter_log)?;
         let (keeper, inbox) = keeper::Handle::new();
         let feed = Outlet::new(
             opened.kv.clone(),
@@ -178,6 +231,7 @@ impl Store {
             opened.trimmed,
             opened.newest,
             opened.last_arrival,
+            config.consumer,
         );
         let log_bytes = opened.live.lock().log_bytes();
         let shared = Arc::new(Shared {
@@ -186,7 +240,6 @@ impl Store {
             config,
             clock,
             kv: opened.kv,
-            acknowledged,
             index: Arc::new(opened.index),
             cache: Arc::new(SeriesCache::new()),
             head_log_bytes: AtomicU64::new(log_bytes),
@@ -198,9 +251,13 @@ impl Store {
             _lock: lock,
         });
         let newest = opened.newest;
-        let committer = spawn("committer", &shared, move |shared| commit::run(shared, newest))?;
-        let keeper = spawn("keeper", &shared, move |shared| keeper::run(shared, &inbox))?;
-        Ok(Store { shared, threads: Arc::new(Mutex::new(vec![committer, keeper])) })
+        let threads = Threads { shared: shared.clone(), handles: Mutex::default() };
+        let start = |handle| {
+            threads.handles.lock().expect("no code panics while it holds the handles").push(handle);
+        };
+        start(spawn("committer", &shared, move |shared| commit::run(shared, newest))?);
+        start(spawn("keeper", &shared, move |shared| keeper::run(shared, &inbox))?);
+        Ok(Store { shared, threads: Arc::new(threads) })
     }
 
     /// The tenant called `name`, created if it is new. 1 to 255 characters.
@@ -498,7 +555,8 @@ impl Store {
         }
     }
 
-    /// Writes the head into segments and trims the log, now.
+    /// Writes the head into segments and trims the log, now. What a consumer of the feed has not
+    /// released within a few seconds stays in the head. Not for the consumer's own thread.
     ///
     /// # Errors
     /// `Stopped` if that fails; the log still holds what is not in segments.
@@ -540,44 +598,16 @@ impl Store {
     /// # Errors
     /// The first failure of the final flush; the log still holds what it could not write.
     pub fn close(&self) -> Result<(), Error> {
-        let threads = std::mem::take(
-            &mut *self.threads.lock().expect("no code panics while it holds the threads"),
-        );
-        if threads.is_empty() {
+        if !self.threads.are_running() {
             return Ok(());
         }
         let flushed = match self.shared.stopped() {
             None => self.flush(),
             Some(reason) => Err(Error::Stopped { reason }),
         };
-        self.end_threads(threads);
+        self.threads.end();
+        self.shared.stop_quietly("the store is closed");
         flushed
-    }
-
-    fn end_threads(&self, threads: Vec<JoinHandle<()>>) {
-        self.shared.queue.stop();
-        self.shared.feed.close();
-        // A keeper that has ended already needs no order.
-        let _ = self.shared.keeper.order(Order::Stop);
-        for thread in threads {
-            // A panic has been reported by `StopWritesOnPanic`.
-            let _ = thread.join();
-        }
-        self.shared.stop(&Error::Stopped { reason: "the store is closed".into() });
-    }
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        // The last handle ends the threads without a flush: what is in the head stays in the log.
-        if Arc::strong_count(&self.threads) == 1 {
-            let threads = std::mem::take(
-                &mut *self.threads.lock().expect("no code panics while it holds the threads"),
-            );
-            if !threads.is_empty() {
-                self.end_threads(threads);
-            }
-        }
     }
 }
 

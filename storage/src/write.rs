@@ -200,7 +200,9 @@ impl WriteRequest {
     pub(crate) fn bytes(&self) -> usize {
         let metas: usize = self.metas.iter().map(|(_, meta)| meta.text().len()).sum();
         let unknown: usize = self.unknown.iter().map(|series| series.canonical.len() * 3).sum();
-        size_of::<Self>() + self.rows.len() * size_of::<Row>() + metas + unknown
+        // The other collections have an entry for each series that was not known to be active.
+        let learned = self.learned.len() * 3 * size_of::<(RawHash, Learned)>();
+        size_of::<Self>() + self.rows.len() * size_of::<Row>() + metas + unknown + learned
     }
 
     /// Teaches the cache what this request has learned. Called when it is committed; `ids` are those

@@ -48,7 +48,7 @@ enum Command {
     Load(load::Load),
     /// Read every block of a data directory that no server has open, and say what is damaged
     Verify(offline::Verify),
-    /// Write the log of a data directory that no server has open into segments, and merge them
+    /// Merge the segments of a data directory that no server has open
     Merge(offline::Merge),
 }
 

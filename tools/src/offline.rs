@@ -55,14 +55,16 @@ impl Verify {
 }
 
 impl Merge {
-    /// Writes the log's samples into segments and merges the segments of each day.
+    /// Merges the segments of each day. The log stays as it is: the alarms may need it.
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         let store = self.directory.open()?;
         let before = store.stats();
-        store.flush().context("the head could not be written")?;
         store.merge().context("the segments could not be merged")?;
         let after = store.stats();
-        store.close()?;
+        drop(store);
+        if after.head_rows > 0 {
+            println!("{} samples are still in the log alone", after.head_rows);
+        }
         println!(
             "{} segments with {} bytes became {} with {} bytes: {} samples, {:.3} bytes each",
             before.segments,

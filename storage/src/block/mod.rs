@@ -16,6 +16,9 @@ pub(crate) const SERIES_BLOCK_SAMPLES_MAX: usize = 16_384;
 pub(crate) const SERIES_BLOCK_SAMPLES: usize = 4096;
 const _: () = assert!(SERIES_BLOCK_SAMPLES + SERIES_BLOCK_SAMPLES_MIN <= SERIES_BLOCK_SAMPLES_MAX);
 
+/// A block is closed when its `value_meta` have so many bytes: far below what a reader accepts.
+pub(crate) const BLOCK_META_BYTES: usize = 8 << 20;
+
 /// Length of the checksum that ends every part.
 pub(crate) const CRC_LEN: usize = 4;
 

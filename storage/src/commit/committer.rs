@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use super::new_series::NewSeries;
 use super::queue::{Job, Work};
-use crate::batch::{Batch as Joint, Row};
+use crate::batch::{self, Batch as Joint, Row};
 use crate::error::Error;
 use crate::head::Generation;
 use crate::key::Key;
 use crate::kv::Batch;
 use crate::model::{Sequence, SeriesId, Timestamp};
-use crate::store::{Durability, Shared};
+use crate::store::Shared;
 use crate::write::{Committed, WriteRequest};
 
 /// Serves the queue until it is stopped and empty. `newest` is the last sequence given so far.
@@ -70,7 +70,7 @@ fn commit(shared: &Shared, first: Sequence, jobs: Vec<Job>) -> Sequence {
     let record = joint.encode();
     let log_bytes = u64::try_from(record.len()).unwrap_or(u64::MAX);
     batch.put(&Key::Wal(first), record);
-    if let Err(error) = write(shared, batch, joint.last_sequence()) {
+    if let Err(error) = shared.kv.commit(batch, shared.config.durability.sync()) {
         shared.feed.abandon();
         shared.stop(&error);
         for prepared in prepared {
@@ -79,9 +79,10 @@ fn commit(shared: &Shared, first: Sequence, jobs: Vec<Job>) -> Sequence {
         return first;
     }
     let created = new_series.apply(&shared.index);
+    let partitions = batch::partitions(&joint.rows);
     let wants_care = {
         let mut live = shared.live.lock();
-        live.open.append(joint.clone(), log_bytes);
+        live.open.append(joint.clone(), log_bytes, partitions);
         live.open.new_series.extend(created);
         for prepared in &prepared {
             note_days(&mut live.open, &prepared.job.request, &prepared.ids);
@@ -100,15 +101,6 @@ fn commit(shared: &Shared, first: Sequence, jobs: Vec<Job>) -> Sequence {
         (prepared.job.ack)(Ok(Committed { sequence }));
     }
     last.next()
-}
-
-fn write(shared: &Shared, batch: Batch, last: Sequence) -> Result<(), Error> {
-    shared.kv.commit(batch, shared.config.durability.sync())?;
-    match shared.config.durability {
-        Durability::Batch => shared.acknowledged.write(last),
-        // Not synced: after a power cut the log may well be shorter.
-        Durability::Os => Ok(()),
-    }
 }
 
 fn join(first: Sequence, arrival: Timestamp, prepared: &[Prepared]) -> Joint {

@@ -115,18 +115,17 @@ impl Additions {
         if self.next_series >= u32::MAX - 1 {
             return Err(Error::Limit { limit: "series of a tenant", max: u64::from(u32::MAX - 1) });
         }
+        // Everything that can fail comes before anything is changed: ids are dense, so one that was
+        // given and then not used would shift all that follow.
+        if !self.by_hash.contains_key(&unknown.hash) {
+            self.by_hash.insert(unknown.hash, index.ids_with_hash(tenant, unknown.hash)?);
+        }
         let id = SeriesId::new(self.next_series);
         self.next_series += 1;
         let key = &unknown.key;
         let metric = self.metric(index, tenant, &key.metric, batch);
         batch.put(&Key::Series(tenant, id), index::definition(metric, &unknown.canonical));
-        let ids = match self.by_hash.entry(unknown.hash) {
-            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                entry.insert(index.ids_with_hash(tenant, unknown.hash)?)
-            }
-        };
-        ids.push(id);
+        self.by_hash.entry(unknown.hash).or_default().push(id);
         let mut post = |is_metric, name: &str, value: &str| {
             let key = (is_metric, name.to_owned(), value.to_owned());
             self.postings.entry(key).or_default().push(id.number());

@@ -14,6 +14,8 @@ use crate::write::{Committed, WriteRequest};
 const REQUESTS_MAX: usize = 64 * 1024;
 /// Requests of one tenant that may wait: a flood by one leaves room for the others.
 const TENANT_REQUESTS_MAX: usize = REQUESTS_MAX / 2;
+/// Share of the queue's bytes that one tenant may fill.
+const TENANT_SHARE: usize = 2;
 /// Rows and requests that are committed together at most, beyond the first request.
 const JOINT_ROWS_MAX: usize = 64 * 1024;
 const JOINT_REQUESTS_MAX: usize = 4096;
@@ -40,9 +42,16 @@ pub(crate) struct Queue {
     changed: Condvar,
 }
 
+/// What waits of one tenant.
+#[derive(Default)]
+struct Line {
+    jobs: VecDeque<Job>,
+    bytes: usize,
+}
+
 #[derive(Default)]
 struct State {
-    lines: HashMap<TenantId, VecDeque<Job>>,
+    lines: HashMap<TenantId, Line>,
     /// Tenants with a line, in the order in which they are served.
     turns: VecDeque<TenantId>,
     requests: usize,
@@ -66,10 +75,12 @@ impl Queue {
         if state.stopped {
             return Err(Error::Stopped { reason: "the store is closing".into() });
         }
-        let line = state.lines.get(&request.tenant).map_or(0, VecDeque::len);
+        let (line, line_bytes) =
+            state.lines.get(&request.tenant).map_or((0, 0), |line| (line.jobs.len(), line.bytes));
         let full = state.requests >= REQUESTS_MAX
             || line >= TENANT_REQUESTS_MAX
-            || (state.requests > 0 && state.bytes + bytes > self.bytes_max);
+            || (state.requests > 0 && state.bytes + bytes > self.bytes_max)
+            || (line > 0 && line_bytes + bytes > self.bytes_max / TENANT_SHARE);
         if full {
             return Err(Error::Busy { what: "the queue of writes" });
         }
@@ -79,16 +90,34 @@ impl Queue {
         if line == 0 {
             state.turns.push_back(tenant);
         }
-        state.lines.entry(tenant).or_default().push_back(Job { request, ack });
+        let line = state.lines.entry(tenant).or_default();
+        line.bytes += bytes;
+        line.jobs.push_back(Job { request, ack });
         drop(state);
         self.changed.notify_one();
         Ok(())
     }
 
-    /// Asks for the open generation.
+    /// Asks for the open generation. Once the queue is stopped nobody answers: the reply is dropped.
     pub(crate) fn close_generation(&self, reply: SyncSender<Option<Arc<Generation>>>) {
-        self.lock().closing.push_back(reply);
+        let mut state = self.lock();
+        if !state.stopped {
+            state.closing.push_back(reply);
+        }
+        drop(state);
         self.changed.notify_one();
+    }
+
+    /// The committer is gone: refuses everything that waits and all that comes.
+    pub(crate) fn abandon(&self, reason: &Error) {
+        let mut state = self.lock();
+        state.stopped = true;
+        let waiting = std::mem::take(&mut *state);
+        state.stopped = true;
+        drop(state);
+        for job in waiting.lines.into_values().flat_map(|line| line.jobs) {
+            (job.ack)(Err(reason.clone()));
+        }
     }
 
     /// Takes no more requests; what waits is still served.
@@ -122,13 +151,15 @@ impl State {
         while rows < JOINT_ROWS_MAX && jobs.len() < JOINT_REQUESTS_MAX {
             let Some(tenant) = self.turns.pop_front() else { break };
             let line = self.lines.entry(tenant).or_default();
-            if let Some(job) = line.pop_front() {
+            if let Some(job) = line.jobs.pop_front() {
+                let bytes = job.request.bytes();
                 rows += job.request.len();
                 self.requests -= 1;
-                self.bytes = self.bytes.saturating_sub(job.request.bytes());
+                self.bytes = self.bytes.saturating_sub(bytes);
+                line.bytes = line.bytes.saturating_sub(bytes);
                 jobs.push(job);
             }
-            if line.is_empty() {
+            if line.jobs.is_empty() {
                 self.lines.remove(&tenant);
             } else {
                 self.turns.push_back(tenant);

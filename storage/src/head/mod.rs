@@ -8,7 +8,7 @@
 
 mod run;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
@@ -44,13 +44,16 @@ pub(crate) struct Generation {
     pub(crate) since: Option<Timestamp>,
     /// Series with samples on a day, where the index does not say so yet.
     pub(crate) activity: HashMap<(TenantId, i32), RoaringBitmap>,
+    /// Partitions its rows lie in.
+    pub(crate) partitions: BTreeSet<i32>,
     /// Series whose first sample is here.
     pub(crate) new_series: Vec<(TenantId, SeriesId)>,
 }
 
 impl Generation {
-    /// Appends a committed batch.
-    pub(crate) fn append(&mut self, batch: Arc<Batch>, log_bytes: u64) {
+    /// Appends a committed batch, whose rows lie in `partitions`.
+    pub(crate) fn append(&mut self, batch: Arc<Batch>, log_bytes: u64, partitions: BTreeSet<i32>) {
+        self.partitions.extend(partitions);
         self.since.get_or_insert(batch.arrival);
         self.last = batch.last_sequence();
         self.rows += u64::try_from(batch.rows.len()).unwrap_or(u64::MAX);

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::batch::Batch;
-use crate::block::ROW_BLOCK_ROWS_MAX;
 use crate::block::row::{self, Rows};
 use crate::codec::Effort;
 use crate::merge::{self, Source};
@@ -84,6 +83,7 @@ impl Run {
 #[derive(Default)]
 struct BlockWriter {
     rows: Rows,
+    meta_bytes: usize,
     places: Option<(SeriesPlace, SeriesPlace)>,
     blocks: Vec<(RowEntry, Vec<u8>)>,
 }
@@ -98,13 +98,14 @@ impl BlockWriter {
         meta: Option<ValueMeta>,
     ) {
         let other_tenant = self.places.is_some_and(|(first, _)| first.tenant != place.tenant);
-        if other_tenant || self.rows.len() == ROW_BLOCK_ROWS_MAX {
+        if other_tenant || self.rows.is_full(self.meta_bytes) {
             self.close();
         }
         let first = self.places.map_or(place, |(first, _)| first);
         self.places = Some((first, place));
         if let Some(meta) = meta {
             let at = u32::try_from(self.rows.len()).expect("at most ROW_BLOCK_ROWS_MAX");
+            self.meta_bytes += meta.text().len();
             self.rows.metas.push((at, meta));
         }
         self.rows.series.push(u64::from(place.series.number()));
@@ -118,6 +119,7 @@ impl BlockWriter {
             let bytes = row::encode(&self.rows, Effort::Fast);
             self.blocks.push((row_entry(first, last, &self.rows, Extent::default()), bytes));
             self.rows.clear();
+            self.meta_bytes = 0;
         }
     }
 

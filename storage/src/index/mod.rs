@@ -5,7 +5,7 @@ pub(crate) mod id_set;
 mod select;
 
 use std::collections::HashMap;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use roaring::RoaringBitmap;
 
@@ -27,6 +27,7 @@ pub(crate) struct Index {
     /// Seed of the hash under which canonical series keys are found. Fixed for the life of a store.
     seed: u64,
     tenants: RwLock<Tenants>,
+    creating: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -100,7 +101,7 @@ impl Index {
                 seed
             }
         };
-        let index = Index { kv, seed, tenants: RwLock::default() };
+        let index = Index { kv, seed, tenants: RwLock::default(), creating: Mutex::default() };
         index.load()?;
         Ok(index)
     }
@@ -158,19 +159,22 @@ impl Index {
                 "a tenant's name has 1 to {TENANT_NAME_MAX} characters, none of them a control character"
             )));
         }
-        let mut tenants = self.tenants.write().expect("no code panics while it holds the index");
-        if let Some(&id) = tenants.by_name.get(name) {
+        // Held over the sync, so that two do not take the same number; readers go on meanwhile.
+        let _one_at_a_time =
+            self.creating.lock().expect("no code panics while it creates a tenant");
+        if let Some(id) = self.find_tenant(name) {
             return Ok(id);
         }
-        if tenants.by_name.len() >= TENANTS_MAX {
+        let newest = self.tenants().last().map_or(0, |id| id.number());
+        if usize::try_from(newest).is_ok_and(|count| count >= TENANTS_MAX) {
             return Err(Error::Limit { limit: "tenants", max: TENANTS_MAX as u64 });
         }
-        let newest = tenants.by_id.keys().map(|id| id.number()).max().unwrap_or(0);
         let id = TenantId::new(newest + 1);
         let mut batch = Batch::default();
         batch.put(&Key::Tenant(id), versioned(name.as_bytes()));
         self.kv.commit(batch, Sync::Disk)?;
         let name: Arc<str> = name.into();
+        let mut tenants = self.tenants.write().expect("no code panics while it holds the index");
         tenants.by_name.insert(name.clone(), id);
         tenants.by_id.insert(id, Arc::new(Tenant { name, metrics: RwLock::default() }));
         Ok(id)

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::block::row::Rows;
 use crate::block::{
-    ROW_BLOCK_ROWS_MAX, SERIES_BLOCK_SAMPLES, SERIES_BLOCK_SAMPLES_MIN, row, seal, series,
+    BLOCK_META_BYTES, SERIES_BLOCK_SAMPLES, SERIES_BLOCK_SAMPLES_MIN, row, seal, series,
 };
 use crate::codec::Effort;
 use crate::error::Error;
@@ -48,6 +48,7 @@ pub(crate) struct SegmentWriter {
     effort: Effort,
     level: u8,
     pending: Rows,
+    pending_meta_bytes: usize,
     pending_places: Option<(SeriesPlace, SeriesPlace)>,
     row_entries: Vec<RowEntry>,
     series_entries: Vec<SeriesEntry>,
@@ -85,6 +86,7 @@ impl SegmentWriter {
             effort: if level == 0 { Effort::Fast } else { Effort::Best },
             level,
             pending: Rows::default(),
+            pending_meta_bytes: 0,
             pending_places: None,
             row_entries: Vec::new(),
             series_entries: Vec::new(),
@@ -134,11 +136,14 @@ impl SegmentWriter {
         while start < total {
             // A rest too short for a block of its own stays with the last full one.
             let left = total - start;
-            let take = if left < SERIES_BLOCK_SAMPLES + SERIES_BLOCK_SAMPLES_MIN {
+            let mut take = if left < SERIES_BLOCK_SAMPLES + SERIES_BLOCK_SAMPLES_MIN {
                 left
             } else {
                 SERIES_BLOCK_SAMPLES
             };
+            while take > 1 && meta_bytes(rows, start, take) > BLOCK_META_BYTES {
+                take /= 2;
+            }
             let times = rows.times.get(start..start + take).unwrap_or_default();
             let values = rows.values.get(start..start + take).unwrap_or_default();
             let metas: Vec<(u32, ValueMeta)> = rows
@@ -199,13 +204,14 @@ impl SegmentWriter {
         let mut metas = rows.metas.iter().peekable();
         let columns = rows.times.iter().zip(&rows.sequences).zip(&rows.values);
         for (index, ((&time, &sequence), &value)) in (0_u32..).zip(columns) {
-            if self.pending.len() == ROW_BLOCK_ROWS_MAX {
+            if self.pending.is_full(self.pending_meta_bytes) {
                 self.close_row_block()?;
             }
             let first = self.pending_places.map_or(place, |(first, _)| first);
             self.pending_places = Some((first, place));
             if let Some((_, meta)) = metas.next_if(|(at, _)| *at == index) {
                 let at = u32::try_from(self.pending.len()).expect("at most ROW_BLOCK_ROWS_MAX");
+                self.pending_meta_bytes += meta.text().len();
                 self.pending.metas.push((at, meta.clone()));
             }
             self.pending.series.push(u64::from(place.series.number()));
@@ -222,6 +228,7 @@ impl SegmentWriter {
         let extent = self.append(&bytes)?;
         self.row_entries.push(row_entry(first, last, &self.pending, extent));
         self.pending.clear();
+        self.pending_meta_bytes = 0;
         if self.row_entries.len() == GROUP_ENTRIES {
             self.close_row_group();
         }
@@ -300,10 +307,12 @@ impl SegmentWriter {
 
     fn sync(&mut self) -> Result<(), Error> {
         let failed = |source: std::io::Error| Error::io(&self.path, &source);
-        let file = self.file.take().expect("open until finished");
-        let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
-        file.sync_all().map_err(failed)?;
-        sync_folders(&self.path)
+        let file = self.file.as_mut().expect("open until finished");
+        file.flush().map_err(failed)?;
+        file.get_ref().sync_all().map_err(failed)?;
+        sync_folders(&self.path)?;
+        self.file = None;
+        Ok(())
     }
 }
 
@@ -317,14 +326,22 @@ impl Drop for SegmentWriter {
     }
 }
 
-/// Syncs the folder of a file and the two above it, which may be new as well.
+/// Syncs the folder of a file and those above it up to the data directory, which may be new as well.
 fn sync_folders(path: &Path) -> Result<(), Error> {
-    for folder in path.ancestors().skip(1).take(3) {
+    for folder in path.ancestors().skip(1).take(4) {
         File::open(folder)
             .and_then(|folder| folder.sync_all())
             .map_err(|source| Error::io(folder, &source))?;
     }
     Ok(())
+}
+
+/// Bytes of the `value_meta` of some samples.
+fn meta_bytes(rows: &SeriesRows, start: usize, count: usize) -> usize {
+    let inside = |index: u32| {
+        usize::try_from(index).is_ok_and(|index| (start..start + count).contains(&index))
+    };
+    rows.metas.iter().filter(|(index, _)| inside(*index)).map(|(_, meta)| meta.text().len()).sum()
 }
 
 fn end_after(last: i64) -> Timestamp {
