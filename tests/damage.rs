@@ -165,3 +165,55 @@ fn a_damaged_log_record_is_found_unless_its_loss_is_accepted() {
     // The loss has been accepted once; it is not reported again.
     open(directory.path(), NOW).unwrap();
 }
+
+#[test]
+fn segments_without_their_database_are_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _tenant) = stored(directory.path());
+    drop(store);
+    let files = segment_files(directory.path());
+    fs::rename(directory.path().join("rocksdb"), directory.path().join("elsewhere")).unwrap();
+    let error = open(directory.path(), NOW).map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert_eq!(segment_files(directory.path()), files);
+    fs::remove_file(directory.path().join("acknowledged")).unwrap();
+    let error = open(directory.path(), NOW).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("rocksdb"), "{error}");
+    assert_eq!(segment_files(directory.path()), files);
+    fs::remove_dir_all(directory.path().join("rocksdb")).unwrap();
+    fs::rename(directory.path().join("elsewhere"), directory.path().join("rocksdb")).unwrap();
+    open(directory.path(), NOW).unwrap().0.verify().unwrap();
+}
+
+#[test]
+fn a_merge_leaves_a_damaged_segment_and_writes_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, tenant) = stored(directory.path());
+    drop(store);
+    let young = segment_files(directory.path()).pop().unwrap();
+    let mut bytes = fs::read(&young).unwrap();
+    bytes[30] ^= 1;
+    fs::write(&young, &bytes).unwrap();
+    let (store, _clock) = open(directory.path(), NOW).unwrap();
+    assert_eq!(store.merge().unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(store.stopped(), None);
+    write(&store, tenant, &[(&key("cpu", &[]), NOW, 1.0, None)]).unwrap();
+    store.flush().unwrap();
+    assert_eq!(segment_files(directory.path()).len(), 3);
+}
+
+#[test]
+fn rows_of_many_days_are_flushed_a_few_days_at_a_time() {
+    const DAY: i64 = 24 * 3600 * 1000;
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _clock) = open(directory.path(), NOW).unwrap();
+    let tenant = store.tenant("t").unwrap();
+    let cpu = key("cpu", &[]);
+    let samples: Vec<_> = (0..150).map(|day| (&cpu, NOW - day * DAY, day as f64, None)).collect();
+    write(&store, tenant, &samples).unwrap();
+    let before = sum(&store, tenant).unwrap();
+    store.flush().unwrap();
+    assert_eq!(segment_files(directory.path()).len(), 150);
+    assert_eq!(sum(&store, tenant).unwrap(), before);
+    store.verify().unwrap();
+}

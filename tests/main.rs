@@ -6,4 +6,6 @@ mod crash;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod feed;
+#[cfg(test)]
 mod model;

@@ -166,18 +166,24 @@ impl Keeper<'_> {
     /// Writes the head, as it is now, into segments and trims the log. What a consumer of the feed
     /// still needs stays in the head, to be tried again.
     fn flush(&self) -> Result<(), Error> {
-        if self.shared.live.lock().closed.is_empty() {
+        // Those that were left earlier first; only then a new one, so that they do not pile up.
+        if self.flush_closed()? {
             let (reply, answer) = mpsc::sync_channel(1);
             self.shared.queue.close_generation(reply);
-            answer
-                .recv()
-                .map_err(|_| Error::Stopped { reason: "the committer has ended".into() })?;
+            let gone = |_| Error::Stopped { reason: "the committer has ended".into() };
+            answer.recv().map_err(gone)?;
+            self.flush_closed()?;
         }
+        Ok(())
+    }
+
+    /// Whether all closed generations have been written.
+    fn flush_closed(&self) -> Result<bool, Error> {
         loop {
             let oldest = self.shared.live.lock().closed.front().cloned();
-            let Some(generation) = oldest else { return Ok(()) };
+            let Some(generation) = oldest else { return Ok(true) };
             if !self.flush_generation(&generation)? {
-                return Ok(());
+                return Ok(false);
             }
         }
     }
