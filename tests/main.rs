@@ -7,3 +7,5 @@ mod crash;
 mod damage;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod monasca_cli;
