@@ -9,3 +9,5 @@ mod damage;
 mod model;
 #[cfg(test)]
 mod monasca_cli;
+#[cfg(test)]
+mod tidy;
