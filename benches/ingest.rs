@@ -27,9 +27,8 @@ fn ingest(c: &mut Criterion) {
     group.sample_size(20);
     for (series, batch) in [(1000, 1000), (100_000, 1000)] {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let store =
-            Store::open(directory.path(), StoreConfig::default(), Arc::new(SystemClock))
-                .expect("an empty directory opens");
+        let store = Store::open(directory.path(), StoreConfig::default(), Arc::new(SystemClock))
+            .expect("an empty directory opens");
         let tenant = store.tenant("bench").expect("a tenant");
         let keys: Vec<(Vec<u8>, SeriesKey)> =
             (0..series).map(key).map(|key| (key.encode(), key)).collect();
