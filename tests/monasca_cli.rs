@@ -2,9 +2,11 @@
 //! unchanged, and what is wrong is told in the server's words.
 
 use std::collections::BTreeSet;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use moneta_server::{Config, ConfigSources, Running, start};
@@ -85,7 +87,10 @@ impl Server {
         let pair = |calls: &[&(dyn Fn() -> T + Sync)]| -> Vec<T> {
             std::thread::scope(|scope| {
                 let threads: Vec<_> = calls.iter().map(|call| scope.spawn(call)).collect();
-                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+                let outcome = |thread: ScopedJoinHandle<'_, T>| {
+                    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+                };
+                threads.into_iter().map(outcome).collect()
             })
         };
         calls.chunks(2).flat_map(pair).collect()
