@@ -9,3 +9,7 @@ mod damage;
 mod feed;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod monasca_cli;
+#[cfg(test)]
+mod tidy;

@@ -1,6 +1,8 @@
-//! What the tests share: a store in a temporary directory on a clock that the test owns.
+//! What the tests share: a store in a temporary directory on a clock that the test owns, and a receiver
+//! of webhooks.
 
 pub mod crash;
+pub mod receiver;
 
 use std::path::Path;
 use std::sync::Arc;
