@@ -2,6 +2,8 @@
 //!
 //! Alerting decides; it never parses HTTP. It reads storage and is fed by its feed.
 
+#![forbid(unsafe_code)]
+
 mod alarms;
 mod definition;
 pub mod engine;

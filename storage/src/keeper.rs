@@ -21,7 +21,7 @@ use crate::segment::{
     SEGMENT_BYTES_MAX, Segment, SegmentAddress, SegmentWriter, SeriesPlace, SeriesRows,
     partition_of,
 };
-use crate::store::Shared;
+use crate::threads::Shared;
 
 /// How often the keeper looks for itself.
 const BEAT: Duration = Duration::from_secs(1);

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::key::{self, Family, Key};
 use crate::kv::{Batch, Sync};
 use crate::model::TenantId;
-use crate::store::Shared;
+use crate::threads::Shared;
 
 /// What a record is. The numbers stand in keys and are never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::acknowledged::Acknowledged;
 use crate::batch::{self, Batch as Joint};
+use crate::config::{Durability, StoreConfig};
 use crate::error::Error;
 use crate::head::Generation;
 use crate::index::Index;
@@ -17,7 +18,6 @@ use crate::live::Live;
 use crate::manifest;
 use crate::model::{Sequence, TenantId, Timestamp};
 use crate::segment::{Segment, SegmentAddress, partition_of};
-use crate::store::{Durability, StoreConfig};
 
 /// Version of everything this store writes. A directory of another version is not opened.
 pub(crate) const FORMAT_VERSION: u32 = 1;

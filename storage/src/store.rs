@@ -1,143 +1,27 @@
-//! The handle on an open data directory, and what its threads share.
+//! The handle on an open data directory.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use roaring::RoaringBitmap;
 
 use crate::clock::Clock;
 use crate::commit::{self, Queue};
+use crate::config::StoreConfig;
 use crate::error::Error;
-use crate::feed::{Consumer, Feed, Outlet};
-use crate::index::Index;
+use crate::feed::{Feed, Outlet};
 use crate::index::cache::SeriesCache;
 use crate::keeper::{self, Order};
-use crate::kv::{Kv, Sync};
-use crate::live::Live;
 use crate::model::{Selector, Sequence, SeriesId, SeriesKey, TenantId, TimeRange};
 use crate::record::Records;
 use crate::recovery;
 use crate::segment::partition_of;
+use crate::threads::{Shared, Threads, spawn};
 use crate::verify::{self, Verified};
 use crate::view::View;
 use crate::write::{Committed, WriteRequest};
-
-/// When a write is acknowledged.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Durability {
-    /// When it is synced to disk: survives a power cut.
-    #[default]
-    Batch,
-    /// When the operating system has it: survives the end of the process, not a power cut.
-    Os,
-}
-
-impl Durability {
-    pub(crate) fn sync(self) -> Sync {
-        match self {
-            Durability::Batch => Sync::Disk,
-            Durability::Os => Sync::Os,
-        }
-    }
-}
-
-/// Settings of a store. The default suits a machine with two cores.
-#[derive(Clone, Debug)]
-pub struct StoreConfig {
-    /// When a write is acknowledged.
-    pub durability: Durability,
-    /// Bytes of log that make the head flush. Default 256 MiB.
-    pub live_log_bytes: u64,
-    /// Age of the oldest sample in the head that makes it flush. Default 2 hours.
-    pub flush_age: Duration,
-    /// Bytes of requests that may wait for the committer. Default 64 MiB.
-    pub queue_bytes: usize,
-    /// Bytes of RocksDB's cache. Default 32 MiB.
-    pub cache_bytes: usize,
-    /// Start even if acknowledged writes at the end of the log are damaged or missing, without
-    /// them. Default false: opening then fails.
-    pub accept_shorter_log: bool,
-    /// Whether the log is kept for a consumer of the feed also while none is there. Default: no.
-    pub consumer: Consumer,
-}
-
-impl Default for StoreConfig {
-    fn default() -> Self {
-        StoreConfig {
-            durability: Durability::Batch,
-            live_log_bytes: 256 << 20,
-            flush_age: Duration::from_secs(2 * 3600),
-            queue_bytes: 64 << 20,
-            cache_bytes: 32 << 20,
-            accept_shorter_log: false,
-            consumer: Consumer::None,
-        }
-    }
-}
-
-/// What the threads of a store share.
-pub(crate) struct Shared {
-    pub(crate) directory: PathBuf,
-    pub(crate) config: StoreConfig,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) kv: Kv,
-    pub(crate) index: Arc<Index>,
-    pub(crate) cache: Arc<SeriesCache>,
-    pub(crate) live: Live,
-    pub(crate) feed: Arc<Outlet>,
-    pub(crate) queue: Queue,
-    pub(crate) keeper: keeper::Handle,
-    /// Bytes of log that the head keeps alive, as of the last change.
-    pub(crate) head_log_bytes: AtomicU64,
-    /// Number of the next segment file.
-    pub(crate) next_segment: AtomicU64,
-    /// The first error that stopped writes.
-    stopped: Mutex<Option<String>>,
-    /// Locked as long as the store is open.
-    _lock: File,
-}
-
-impl Shared {
-    /// Why writes have stopped, if they have.
-    pub(crate) fn stopped(&self) -> Option<String> {
-        self.stopped.lock().expect("no code panics while it holds the reason").clone()
-    }
-
-    /// Stops writes because the store closes, which is no error.
-    fn stop_quietly(&self, reason: &str) {
-        let mut stopped = self.stopped.lock().expect("no code panics while it holds the reason");
-        stopped.get_or_insert_with(|| reason.to_owned());
-    }
-
-    /// Stops writes for good. The first reason is kept.
-    pub(crate) fn stop(&self, reason: &Error) {
-        let mut stopped = self.stopped.lock().expect("no code panics while it holds the reason");
-        if stopped.is_none() {
-            tracing::error!(%reason, "writes have stopped");
-            *stopped = Some(reason.to_string());
-        }
-    }
-}
-
-/// Stops writes when the thread that holds it panics: state of unknown shape is never written over
-/// good data.
-struct StopWritesOnPanic(Arc<Shared>, &'static str);
-
-impl Drop for StopWritesOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let reason = format!("the {} has panicked", self.1);
-            let reason = Error::Stopped { reason };
-            self.0.stop(&reason);
-            self.0.feed.abandon();
-            self.0.queue.abandon(&reason);
-        }
-    }
-}
 
 /// An open store. Cheap to clone; usable from every thread. When the last handle goes, the threads
 /// end; what is in the head stays in the log.
@@ -146,52 +30,6 @@ pub struct Store {
     shared: Arc<Shared>,
     threads: Arc<Threads>,
 }
-
-/// The committer and the keeper.
-struct Threads {
-    shared: Arc<Shared>,
-    handles: Mutex<Vec<JoinHandle<()>>>,
-}
-
-impl Threads {
-    /// Ends both. Whether they were still there.
-    fn end(&self) -> bool {
-        let handles = self.take();
-        let any = !handles.is_empty();
-        if any {
-            self.shared.queue.stop();
-            self.shared.feed.close();
-            // A keeper that has ended already needs no order.
-            let _ = self.shared.keeper.order(Order::Stop);
-        }
-        for handle in handles {
-            // An acknowledgement may hold the last handle on the store: the committer cannot wait
-            // for itself.
-            if handle.thread().id() != std::thread::current().id() {
-                // A panic has been reported by `StopWritesOnPanic`.
-                let _ = handle.join();
-            }
-        }
-        any
-    }
-
-    fn take(&self) -> Vec<JoinHandle<()>> {
-        std::mem::take(
-            &mut *self.handles.lock().expect("no code panics while it holds the handles"),
-        )
-    }
-
-    fn are_running(&self) -> bool {
-        !self.handles.lock().expect("no code panics while it holds the handles").is_empty()
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
 /// Figures of a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -627,19 +465,4 @@ fn lock(directory: &Path) -> Result<File, Error> {
         }
         Err(fs::TryLockError::Error(source)) => Err(Error::io(&path, &source)),
     }
-}
-
-fn spawn(
-    name: &'static str,
-    shared: &Arc<Shared>,
-    run: impl FnOnce(&Arc<Shared>) + Send + 'static,
-) -> Result<JoinHandle<()>, Error> {
-    let shared = shared.clone();
-    std::thread::Builder::new()
-        .name(name.into())
-        .spawn(move || {
-            let guard = StopWritesOnPanic(shared, name);
-            run(&guard.0);
-        })
-        .map_err(|source| Error::Stopped { reason: format!("no thread for the {name}: {source}") })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::block::series;
 use crate::error::Error;
 use crate::segment::{Segment, SeriesEntry};
-use crate::store::Shared;
+use crate::threads::Shared;
 
 /// What a verification has read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use crate::live::Moment;
 use crate::merge;
 use crate::model::{MetricNo, Sequence, SeriesId, TenantId, TimeRange, Timestamp, ValueMeta};
 use crate::segment::{RowEntry, Segment, SeriesEntry, SeriesPlace, SeriesRows};
-use crate::store::Shared;
+use crate::threads::Shared;
 
 /// Series read at a time: bounds what is decoded but not yet handed out.
 const SERIES_AT_ONCE: usize = 256;

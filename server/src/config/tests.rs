@@ -1,3 +1,5 @@
+//! Tests of settings: where they come from, what is refused, the example file.
+
 use std::io::Write;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of what every request passes, without a store behind it.
+
 use axum::body::Bytes;
 use axum::routing::{get, post};
 use http_body_util::BodyExt;

@@ -1,3 +1,5 @@
+//! Tests of decoding measurements: the fast path against the slow one, and every error text.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -10,7 +10,7 @@ use crate::head::Generation;
 use crate::key::Key;
 use crate::kv::Batch;
 use crate::model::{Sequence, SeriesId, Timestamp};
-use crate::store::Shared;
+use crate::threads::Shared;
 use crate::write::{Committed, WriteRequest};
 
 /// Serves the queue until it is stopped and empty. `newest` is the last sequence given so far.

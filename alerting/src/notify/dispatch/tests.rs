@@ -1,3 +1,5 @@
+//! Tests of the delivery loop, over a shelf in memory and a receiver on loopback.
+
 use std::sync::Arc;
 use std::time::Duration;
 
