@@ -2,6 +2,7 @@
 //! flushes generations into segments, and merges segments.
 
 use std::cell::RefCell;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -287,21 +288,28 @@ impl Keeper<'_> {
         let mut writers: BTreeMap<i32, (SegmentAddress, SegmentWriter)> = BTreeMap::new();
         merge::for_each_series(sources, |place, rows| {
             merge::resolve(rows);
-            for (partition, part) in split_by_partition(rows) {
+            let mut add = |partition: i32, part: &SeriesRows| -> Result<(), Error> {
                 if !partitions.contains(&partition) {
-                    continue;
+                    return Ok(());
                 }
                 let writer = match writers.entry(partition) {
-                    std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-                    std::collections::btree_map::Entry::Vacant(entry) => {
+                    Entry::Occupied(entry) => entry.into_mut(),
+                    Entry::Vacant(entry) => {
                         let address = self.new_address(partition);
                         let writer = self.open_writer(&address, 0)?;
                         entry.insert((address, writer))
                     }
                 };
-                writer.1.add(place, &part)?;
+                writer.1.add(place, part)
+            };
+            match (rows.times.first(), rows.times.last()) {
+                (Some(&first), Some(&last)) if partition_of(first) == partition_of(last) => {
+                    add(partition_of(first), rows)
+                }
+                _ => split_by_partition(rows)
+                    .iter()
+                    .try_for_each(|(partition, part)| add(*partition, part)),
             }
-            Ok(())
         })?;
         Ok(writers)
     }

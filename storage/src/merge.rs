@@ -101,11 +101,15 @@ impl<'a> Source<'a> {
             let base = u32::try_from(out.times.len()).unwrap_or(u32::MAX);
             let first = u32::try_from(range.start).unwrap_or(u32::MAX);
             let end = u32::try_from(range.end).unwrap_or(u32::MAX);
+            // Ascending, so the ones of this series are found without looking at all.
+            let from = self.rows.metas.partition_point(|(index, _)| *index < first);
             out.metas.extend(
                 self.rows
                     .metas
+                    .get(from..)
+                    .unwrap_or_default()
                     .iter()
-                    .filter(|(index, _)| (first..end).contains(index))
+                    .take_while(|(index, _)| *index < end)
                     .map(|(index, meta)| (base + (index - first), meta.clone())),
             );
             out.times.extend_from_slice(self.rows.times.get(range.clone()).unwrap_or_default());
@@ -162,6 +166,18 @@ pub(crate) fn sort(rows: &mut SeriesRows) {
     let mut order: Vec<usize> = (0..rows.times.len()).collect();
     let key = |&at: &usize| (rows.times.get(at).copied(), rows.sequences.get(at).copied());
     order.sort_by_key(key);
+    reorder(rows, &order);
+}
+
+/// Of sorted rows that are equal in time and sequence leaves the last: it stood later in its request.
+pub(crate) fn drop_overwritten_in_request(rows: &mut SeriesRows) {
+    let key = |at: usize| (rows.times.get(at), rows.sequences.get(at));
+    let count = rows.times.len();
+    if (1..count).all(|at| key(at - 1) != key(at)) {
+        return;
+    }
+    let order: Vec<usize> =
+        (0..count).filter(|&at| at + 1 == count || key(at) != key(at + 1)).collect();
     reorder(rows, &order);
 }
 

@@ -46,7 +46,7 @@ pub(crate) fn open(directory: &Path, config: &StoreConfig) -> Result<Opened, Err
     check_format(directory, &kv)?;
     let index = Index::open(kv.clone())?;
     let live = Live::default();
-    let (segments, orphans, greatest) = open_segments(directory, &kv)?;
+    let Found { segments, orphans, greatest } = open_segments(directory, &kv)?;
     live.lock().swap_segments(&[], segments);
     let trimmed = Sequence::new(fact(&kv, Fact::TrimmedTo)?.unwrap_or(0));
     let (newest, mut last_arrival) = replay(&kv, &live, trimmed)?;
@@ -117,11 +117,18 @@ fn check_format(directory: &Path, kv: &Kv) -> Result<(), Error> {
     }
 }
 
-/// Opens the segments of the manifest. Also the other segment files, and the greatest number of any.
-fn open_segments(
-    directory: &Path,
-    kv: &Kv,
-) -> Result<(Vec<Arc<Segment>>, Vec<PathBuf>, u64), Error> {
+/// What lies under `segments/`.
+struct Found {
+    /// Those of the manifest.
+    segments: Vec<Arc<Segment>>,
+    /// Files that the manifest does not list.
+    orphans: Vec<PathBuf>,
+    /// The greatest number of any file.
+    greatest: u64,
+}
+
+/// Opens the segments of the manifest and finds the files that it does not list.
+fn open_segments(directory: &Path, kv: &Kv) -> Result<Found, Error> {
     let mut segments = Vec::new();
     kv.scan(Family::Manifest, &[], &[], |key, value| {
         let corrupt = || Error::corrupt("manifest entry", format!("{key:02x?}"));
@@ -152,7 +159,7 @@ fn open_segments(
             orphans.push(path);
         }
     }
-    Ok((segments, orphans, greatest))
+    Ok(Found { segments, orphans, greatest })
 }
 
 fn segment_files(root: &Path) -> Result<Vec<PathBuf>, Error> {

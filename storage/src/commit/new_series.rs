@@ -1,6 +1,7 @@
 //! Ids for the new series of a joint batch. They become real only when the batch is durable; a
 //! failed batch forgets them.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::error::Error;
@@ -41,10 +42,8 @@ impl NewSeries {
             return Ok(Vec::new());
         }
         let additions = match self.tenants.entry(request.tenant) {
-            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                entry.insert(Additions::begin(index, request.tenant)?)
-            }
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(Additions::begin(index, request.tenant)?),
         };
         request
             .unknown
@@ -117,8 +116,8 @@ impl Additions {
         }
         // Everything that can fail comes before anything is changed: ids are dense, so one that was
         // given and then not used would shift all that follow.
-        if !self.by_hash.contains_key(&unknown.hash) {
-            self.by_hash.insert(unknown.hash, index.ids_with_hash(tenant, unknown.hash)?);
+        if let Entry::Vacant(entry) = self.by_hash.entry(unknown.hash) {
+            entry.insert(index.ids_with_hash(tenant, unknown.hash)?);
         }
         let id = SeriesId::new(self.next_series);
         self.next_series += 1;

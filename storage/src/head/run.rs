@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use foldhash::HashMap;
+
 use crate::batch::Batch;
+use crate::block::ROW_BLOCK_ROWS_MAX;
 use crate::block::row::{self, Rows};
 use crate::codec::Effort;
 use crate::merge::{self, Source};
 use crate::model::{MetricNo, SeriesId, TenantId, ValueMeta};
 use crate::segment::directory::Extent;
-use crate::segment::{RowEntry, SeriesPlace, row_entry};
+use crate::segment::{RowEntry, SeriesPlace, SeriesRows, row_entry};
 
 /// Where the metric of a series is looked up.
 pub(crate) type MetricOf<'a> = &'a dyn Fn(TenantId, SeriesId) -> MetricNo;
@@ -20,43 +23,15 @@ pub(crate) struct Run {
     pub(crate) blocks: Vec<(RowEntry, Vec<u8>)>,
 }
 
-struct SortRow {
-    place: SeriesPlace,
-    time: i64,
-    sequence: u64,
-    value: f64,
-    meta: Option<ValueMeta>,
-}
-
 impl Run {
     /// Sorts the rows of `batches`, which follow each other in commit order.
     pub(crate) fn sort(batches: &[Arc<Batch>], metric_of: MetricOf<'_>) -> Self {
-        let mut rows = Vec::with_capacity(batches.iter().map(|batch| batch.rows.len()).sum());
-        for batch in batches {
-            let mut metas = batch.metas.iter().peekable();
-            for (index, (sequence, row)) in (0_u32..).zip(batch.sequenced()) {
-                let metric = metric_of(row.tenant, row.series);
-                rows.push(SortRow {
-                    place: SeriesPlace { tenant: row.tenant, metric, series: row.series },
-                    time: row.time,
-                    sequence: sequence.number(),
-                    value: row.value,
-                    meta: metas.next_if(|(at, _)| *at == index).map(|(_, meta)| meta.clone()),
-                });
-            }
-        }
-        // Stable, so that of equal keys the one later in its request stays last.
-        rows.sort_by_key(|row| (row.place, row.time, row.sequence));
         let mut blocks = BlockWriter::default();
-        let mut rows = rows.into_iter().peekable();
-        while let Some(row) = rows.next() {
-            let overwritten = rows.peek().is_some_and(|next| {
-                (next.place, next.time, next.sequence) == (row.place, row.time, row.sequence)
-            });
-            if !overwritten {
-                blocks.push(row.place, row.time, row.sequence, row.value, row.meta);
-            }
-        }
+        Grouped::of(batches, metric_of).each(|place, rows| {
+            merge::sort(rows);
+            merge::drop_overwritten_in_request(rows);
+            blocks.push(place, rows);
+        });
         Run { level: 0, blocks: blocks.finish() }
     }
 
@@ -67,16 +42,114 @@ impl Run {
         let mut blocks = BlockWriter::default();
         merge::for_each_series(sources, |place, rows| {
             merge::sort(rows);
-            let mut metas = std::mem::take(&mut rows.metas).into_iter().peekable();
-            let columns = rows.times.iter().zip(&rows.sequences).zip(&rows.values);
-            for (index, ((&time, &sequence), &value)) in (0_u32..).zip(columns) {
-                let meta = metas.next_if(|(at, _)| *at == index).map(|(_, meta)| meta);
-                blocks.push(place, time, sequence, value, meta);
-            }
+            blocks.push(place, rows);
             Ok(())
         })?;
         Ok(Run { level, blocks: blocks.finish() })
     }
+}
+
+/// Rows of batches by series: a counting sort, which keeps the commit order within a series. Rows
+/// mostly come in order of time there, so nothing is left to sort.
+#[derive(Default)]
+struct Grouped {
+    /// Ascending, with the index after the series' last row.
+    series: Vec<(SeriesPlace, usize)>,
+    times: Vec<i64>,
+    sequences: Vec<u64>,
+    values: Vec<f64>,
+    /// By index of row, ascending.
+    metas: Vec<(usize, ValueMeta)>,
+}
+
+impl Grouped {
+    fn of(batches: &[Arc<Batch>], metric_of: MetricOf<'_>) -> Self {
+        let total = batches.iter().map(|batch| batch.rows.len()).sum();
+        let mut slots: HashMap<(TenantId, SeriesId), u32> = HashMap::default();
+        let mut counted: Vec<((TenantId, SeriesId), usize)> = Vec::new();
+        let mut slot_of_row: Vec<u32> = Vec::with_capacity(total);
+        for row in batches.iter().flat_map(|batch| &batch.rows) {
+            let series = (row.tenant, row.series);
+            let slot = *slots.entry(series).or_insert_with(|| {
+                counted.push((series, 0));
+                u32::try_from(counted.len() - 1).expect("a run is far below 4 Gi rows")
+            });
+            if let Some((_, count)) = index(slot).and_then(|at| counted.get_mut(at)) {
+                *count += 1;
+            }
+            slot_of_row.push(slot);
+        }
+        let mut order: Vec<(SeriesPlace, usize, usize)> = counted
+            .iter()
+            .enumerate()
+            .map(|(slot, &((tenant, series), count))| {
+                let metric = metric_of(tenant, series);
+                (SeriesPlace { tenant, metric, series }, slot, count)
+            })
+            .collect();
+        order.sort_unstable();
+        let mut next = vec![0; counted.len()];
+        let mut grouped = Grouped {
+            series: Vec::with_capacity(order.len()),
+            times: vec![0; total],
+            sequences: vec![0; total],
+            values: vec![0.0; total],
+            metas: Vec::new(),
+        };
+        let mut end = 0;
+        for (place, slot, count) in order {
+            if let Some(next) = next.get_mut(slot) {
+                *next = end;
+            }
+            end += count;
+            grouped.series.push((place, end));
+        }
+        let mut slots = slot_of_row.into_iter();
+        for batch in batches {
+            let mut metas = batch.metas.iter().peekable();
+            for (number, (sequence, row)) in (0_u32..).zip(batch.sequenced()) {
+                let next = slots.next().and_then(index).and_then(|slot| next.get_mut(slot));
+                let Some(next) = next else { continue };
+                grouped.put(*next, row.time, sequence.number(), row.value);
+                if let Some((_, meta)) = metas.next_if(|(at, _)| *at == number) {
+                    grouped.metas.push((*next, meta.clone()));
+                }
+                *next += 1;
+            }
+        }
+        grouped.metas.sort_unstable_by_key(|(at, _)| *at);
+        grouped
+    }
+
+    fn put(&mut self, at: usize, time: i64, sequence: u64, value: f64) {
+        if let (Some(a), Some(b), Some(c)) =
+            (self.times.get_mut(at), self.sequences.get_mut(at), self.values.get_mut(at))
+        {
+            (*a, *b, *c) = (time, sequence, value);
+        }
+    }
+
+    fn each(&self, mut each: impl FnMut(SeriesPlace, &mut SeriesRows)) {
+        let mut rows = SeriesRows::default();
+        let mut start = 0;
+        let mut metas = self.metas.iter().peekable();
+        for &(place, end) in &self.series {
+            rows.clear();
+            rows.times.extend_from_slice(self.times.get(start..end).unwrap_or_default());
+            rows.sequences.extend_from_slice(self.sequences.get(start..end).unwrap_or_default());
+            rows.values.extend_from_slice(self.values.get(start..end).unwrap_or_default());
+            while let Some((at, meta)) = metas.next_if(|(at, _)| *at < end) {
+                let at = u32::try_from(at - start).expect("a run is far below 4 Gi rows");
+                rows.metas.push((at, meta.clone()));
+            }
+            each(place, &mut rows);
+            start = end;
+        }
+    }
+}
+
+fn index(slot: u32) -> Option<usize> {
+    usize::try_from(slot).ok()
 }
 
 /// Cuts rows into blocks of one tenant each.
@@ -89,29 +162,64 @@ struct BlockWriter {
 }
 
 impl BlockWriter {
-    fn push(
-        &mut self,
-        place: SeriesPlace,
-        time: i64,
-        sequence: u64,
-        value: f64,
-        meta: Option<ValueMeta>,
-    ) {
-        let other_tenant = self.places.is_some_and(|(first, _)| first.tenant != place.tenant);
-        if other_tenant || self.rows.is_full(self.meta_bytes) {
+    fn push(&mut self, place: SeriesPlace, rows: &SeriesRows) {
+        if self.places.is_some_and(|(first, _)| first.tenant != place.tenant) {
             self.close();
         }
+        if rows.metas.is_empty() {
+            self.push_columns(place, rows);
+        } else {
+            self.push_with_metas(place, rows);
+        }
+    }
+
+    fn push_columns(&mut self, place: SeriesPlace, rows: &SeriesRows) {
+        let total = rows.times.len();
+        let mut start = 0;
+        while start < total {
+            if self.rows.is_full(self.meta_bytes) {
+                self.close();
+            }
+            let end = total.min(start + ROW_BLOCK_ROWS_MAX - self.rows.len());
+            self.begin(place);
+            let series = u64::from(place.series.number());
+            self.rows.series.extend(std::iter::repeat_n(series, end - start));
+            let columns = (
+                rows.times.get(start..end).unwrap_or_default(),
+                rows.sequences.get(start..end).unwrap_or_default(),
+                rows.values.get(start..end).unwrap_or_default(),
+            );
+            self.rows.times.extend_from_slice(columns.0);
+            self.rows.sequences.extend_from_slice(columns.1);
+            self.rows.values.extend_from_slice(columns.2);
+            start = end;
+        }
+    }
+
+    fn push_with_metas(&mut self, place: SeriesPlace, rows: &SeriesRows) {
+        let mut metas = rows.metas.iter().peekable();
+        let columns = rows.times.iter().zip(&rows.sequences).zip(&rows.values);
+        for (index, ((&time, &sequence), &value)) in (0_u32..).zip(columns) {
+            if self.rows.is_full(self.meta_bytes) {
+                self.close();
+            }
+            self.begin(place);
+            if let Some((_, meta)) = metas.next_if(|(at, _)| *at == index) {
+                let at = u32::try_from(self.rows.len()).expect("at most ROW_BLOCK_ROWS_MAX");
+                self.meta_bytes += meta.text().len();
+                self.rows.metas.push((at, meta.clone()));
+            }
+            self.rows.series.push(u64::from(place.series.number()));
+            self.rows.times.push(time);
+            self.rows.sequences.push(sequence);
+            self.rows.values.push(value);
+        }
+    }
+
+    /// The next rows are of this series.
+    fn begin(&mut self, place: SeriesPlace) {
         let first = self.places.map_or(place, |(first, _)| first);
         self.places = Some((first, place));
-        if let Some(meta) = meta {
-            let at = u32::try_from(self.rows.len()).expect("at most ROW_BLOCK_ROWS_MAX");
-            self.meta_bytes += meta.text().len();
-            self.rows.metas.push((at, meta));
-        }
-        self.rows.series.push(u64::from(place.series.number()));
-        self.rows.times.push(time);
-        self.rows.sequences.push(sequence);
-        self.rows.values.push(value);
     }
 
     fn close(&mut self) {
