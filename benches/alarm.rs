@@ -26,7 +26,9 @@ use moneta_alerting::{
 };
 use moneta_benches::{Fleet, METRICS, START, open};
 use moneta_storage::feed::FeedRow;
-use moneta_storage::model::{Sequence, SeriesId, SeriesKey, TenantId, TimeRange, Timestamp};
+use moneta_storage::model::{
+    Dimensions, Sequence, SeriesId, SeriesKey, TenantId, TimeRange, Timestamp,
+};
 use uuid::Uuid;
 
 const HOSTS: usize = 1000;
@@ -90,6 +92,15 @@ impl Samples for Nothing {
         Ok(at.and_then(|at| self.0.get(at)).map(Arc::clone))
     }
 
+    fn select(
+        &self,
+        _tenant: TenantId,
+        _metric: &str,
+        _dimensions: &Dimensions,
+    ) -> Result<Vec<SeriesId>, Error> {
+        Ok(Vec::new())
+    }
+
     fn read(
         &self,
         _tenant: TenantId,
@@ -142,7 +153,7 @@ impl Bare {
                 created: now,
                 updated: now,
             };
-            engine.define(tenant, id, definition, expression);
+            engine.define(&samples, tenant, id, definition, expression).expect("nothing is stored");
         }
         let ids = 0..u32::try_from(HOSTS * METRICS).expect("a small number");
         let row = |(at, id)| FeedRow {

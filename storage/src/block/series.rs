@@ -6,7 +6,7 @@
 //!              │ times column │ crc32 │                   │ version │ lengths 2 × u32│ values │ metas │ crc32 │
 //!              └──────────────┴───────┘                   └─────────┴────────────────┴────────┴───────┴───────┘
 //! ```
-//! Count, time range and [`Summary`](crate::view::Summary) stand in the segment's directory.
+//! Count, time range and [`Summary`] stand in the segment's directory.
 
 use super::{SERIES_BLOCK_SAMPLES_MAX, join_parts, metas, seal, split_parts, unseal};
 use crate::codec::{self, Effort};

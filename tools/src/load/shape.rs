@@ -144,7 +144,10 @@ impl State {
         if kind == Kind::Sparse && step % 10 != u64::from(self.host % 10) {
             return None;
         }
-        if kind == Kind::ShortLived && step > 0 && (step + u64::from(self.host)) % LIFE_STEPS == 0 {
+        if kind == Kind::ShortLived
+            && step > 0
+            && (step + u64::from(self.host)).is_multiple_of(LIFE_STEPS)
+        {
             let identity = identity(&self.name, self.host, Some(step));
             self.series = std::sync::Arc::new(Series { identity, kind });
         }
