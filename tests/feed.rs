@@ -26,12 +26,12 @@ fn write_one(store: &Store, tenant: TenantId, value: u32) {
 }
 
 /// The values of the batches up to `last`.
-fn values(feed: &mut Feed, last: u64) -> Vec<u32> {
+fn values(feed: &mut Feed, last: u64) -> Vec<f64> {
     let mut values = Vec::new();
     loop {
         match feed.next(None).unwrap() {
             FeedEvent::Batch(batch) => {
-                values.extend(batch.rows().map(|row| row.value as u32));
+                values.extend(batch.rows().map(|row| row.value));
                 if batch.last() >= Sequence::new(last) {
                     return values;
                 }
@@ -48,7 +48,7 @@ fn every_write_comes_once_in_order_also_over_a_restart() {
     let (store, _clock, tenant) = open(directory.path());
     let mut feed = store.feed(Sequence::ZERO).unwrap();
     (1..=5).for_each(|value| write_one(&store, tenant, value));
-    assert_eq!(values(&mut feed, 5), [1, 2, 3, 4, 5]);
+    assert_eq!(values(&mut feed, 5), [1.0, 2.0, 3.0, 4.0, 5.0]);
     feed.release(Sequence::new(2));
     drop(feed);
     // Nobody has released more than 2, so closing keeps the log.
@@ -59,12 +59,12 @@ fn every_write_comes_once_in_order_also_over_a_restart() {
     store.flush().unwrap();
     write_one(&store, tenant, 6);
     let mut feed = store.feed(Sequence::new(2)).unwrap();
-    assert_eq!(values(&mut feed, 6), [3, 4, 5, 6]);
+    assert_eq!(values(&mut feed, 6), [3.0, 4.0, 5.0, 6.0]);
     feed.release(Sequence::new(6));
     store.flush().unwrap();
     assert_eq!(store.stats().head_rows, 0);
     write_one(&store, tenant, 7);
-    assert_eq!(values(&mut feed, 7), [7]);
+    assert_eq!(values(&mut feed, 7), [7.0]);
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn one_that_comes_back_to_a_trimmed_place_is_told() {
     let mut feed = store.feed(Sequence::new(2)).unwrap();
     assert!(matches!(feed.next(None).unwrap(), FeedEvent::CutOff));
     write_one(&store, tenant, 6);
-    assert_eq!(values(&mut feed, 6), [6]);
+    assert_eq!(values(&mut feed, 6), [6.0]);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_flush_under_steady_writes_neither_stops_the_consumer_nor_waits_for_ever() {
                 FeedEvent::Batch(batch) => {
                     for row in batch.rows() {
                         seen += 1;
-                        assert_eq!(row.value as u32, seen);
+                        assert_eq!(row.value, f64::from(seen));
                     }
                 }
                 FeedEvent::CheckpointWanted => {
