@@ -42,7 +42,7 @@ impl Pool {
             call()
         })
         .await
-        .unwrap_or_else(|_| Err(Failure::internal("the request could not be carried out")))
+        .unwrap_or_else(|_| Err(Failure::panicked()))
     }
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod own;
 pub(crate) mod process;
 mod write_deadline;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use axum::routing::MethodRouter;
+use futures_util::FutureExt;
 use moneta_alerting::{Alarms, Notifier};
 use moneta_storage::Store;
 use tokio::sync::Semaphore;
@@ -48,6 +50,8 @@ pub(crate) struct Services {
     pub(crate) samples_max: u64,
     /// Longest body, bytes.
     pub(crate) body_bytes_max: usize,
+    /// Memory of all bodies.
+    pub(crate) bodies: body::BodyMemory,
     /// Periods a notification method may have besides 0.
     pub(crate) periods: Vec<u32>,
     /// Whether the server can do its work.
@@ -108,9 +112,13 @@ impl Front {
         self.telemetry.request_began();
         let mut response = match self.admit(&request) {
             Ok(_place) => {
-                let answer = self.router.clone().call(request).await;
-                let response = answer.unwrap_or_else(|never| match never {});
-                method_rules(&method, response)
+                // A panic is told to the client and ends its request alone. Nothing that a resource
+                // may leave half done is shared: locks are poisoned, and the store has its own threads.
+                let answer = AssertUnwindSafe(self.router.clone().call(request)).catch_unwind();
+                match answer.await {
+                    Ok(Ok(response)) => method_rules(&method, response),
+                    Err(_) => Failure::panicked().into_response(),
+                }
             }
             Err(failure) => failure.into_response(),
         };
