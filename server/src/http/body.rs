@@ -17,6 +17,10 @@ use crate::status::Failure;
 const BODY_TIME: Duration = Duration::from_secs(30);
 /// The slowest transfer that is waited for, bytes per second.
 const BODY_RATE_MIN: u64 = 64 * 1024;
+/// How long a body that is refused may take.
+const REFUSED_TIME: Duration = Duration::from_secs(10);
+/// How long it may pause.
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 /// Longest body that is read as one document. Everything but measurements is written by people or
 /// deployment tools, and parsed where it arrives.
 const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
@@ -32,7 +36,7 @@ pub(crate) struct BodyMemory {
 const MEMORY_KILOBYTES: usize = 256 * 1024;
 /// The beginning of each body that is not counted: all of most of them. The limit of requests bounds
 /// these.
-const UNCOUNTED_BYTES: u64 = 64 * 1024;
+const UNCOUNTED_BYTES: usize = 64 * 1024;
 
 impl BodyMemory {
     /// For bodies of up to `body_bytes_max`, of which at least two fit.
@@ -121,8 +125,12 @@ async fn read(
     memory: &BodyMemory,
 ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Failure> {
     let declared = request.headers().get(header::CONTENT_LENGTH);
-    let declared = declared.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| usize::try_from(length).is_ok_and(|l| l > bytes_max)) {
+    let declared = declared.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let asks_first = request.headers().contains_key(header::EXPECT);
+    if declared.is_some_and(|length| length > bytes_max) {
+        if !asks_first {
+            throw_away(request.into_body(), bytes_max.saturating_mul(2)).await;
+        }
         return Err(Failure::too_long(bytes_max));
     }
     let encoding = request.headers().get(header::CONTENT_ENCODING);
@@ -134,13 +142,14 @@ async fn read(
         ));
     }
     let began = Instant::now();
-    let mut received: u64 = 0;
+    let mut received: usize = 0;
     let mut body = request.into_body();
     let mut first = Bytes::new();
     let mut joined: Vec<u8> = Vec::new();
     let mut held = None;
     loop {
-        let deadline = began + time + Duration::from_secs(received / BODY_RATE_MIN);
+        let for_length = Duration::from_secs(received as u64 / BODY_RATE_MIN);
+        let deadline = began + time + for_length;
         let frame = tokio::time::timeout_at(deadline, body.frame()).await;
         let frame = frame.map_err(|_| {
             let text = "the request body comes too slowly";
@@ -149,8 +158,10 @@ async fn read(
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|_| Failure::bad_request("the request body breaks off"))?;
         let Ok(data) = frame.into_data() else { continue };
-        received = received.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
-        if usize::try_from(received).is_ok_and(|received| received > bytes_max) {
+        received = received.saturating_add(data.len());
+        if received > bytes_max {
+            drop((first, joined, held));
+            throw_away(body, bytes_max).await;
             return Err(Failure::too_long(bytes_max));
         }
         if received > UNCOUNTED_BYTES {
@@ -161,12 +172,32 @@ async fn read(
             first = data;
         } else {
             if joined.is_empty() {
+                // The system gives the memory as it is written to.
+                joined.reserve_exact(declared.unwrap_or_default().min(bytes_max));
                 joined.extend_from_slice(&first);
             }
             joined.extend_from_slice(&data);
         }
     }
     Ok((if joined.is_empty() { first } else { joined.into() }, held))
+}
+
+/// Reads up to `bytes` of a body that is refused. Most clients read no answer before they have sent
+/// everything, and take a connection that is closed under them for a failure of the network. One
+/// that sends nothing more waits for the answer.
+async fn throw_away(mut body: Body, bytes: usize) {
+    let mut left = bytes;
+    let reading = async {
+        while let Ok(Some(Ok(frame))) = tokio::time::timeout(REFUSED_PAUSE, body.frame()).await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            left = match left.checked_sub(length) {
+                Some(left) => left,
+                None => return,
+            };
+        }
+    };
+    // What has not come by then is left unread.
+    let _ = tokio::time::timeout(REFUSED_TIME, reading).await;
 }
 
 #[cfg(test)]
@@ -192,7 +223,8 @@ mod tests {
         check("12345", &[], Ok("12345")).await;
         check("", &[], Ok("")).await;
         check("123456", &[], Err(413)).await;
-        check("", &[("content-length", "6")], Err(413)).await;
+        check("123456", &[("content-length", "6")], Err(413)).await;
+        check("", &[("content-length", "6"), ("expect", "100-continue")], Err(413)).await;
         check("1", &[("content-encoding", "gzip")], Err(415)).await;
     }
 
@@ -202,6 +234,26 @@ mod tests {
         let request = Request::new(Body::from_stream(stream));
         let got = read(request, 5, Duration::ZERO, &BodyMemory::new(5)).await;
         assert_eq!(got.unwrap_err().status.as_u16(), 408);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_a_little_too_long_is_read_to_its_end() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let check = async |pieces: usize, want: usize| {
+            let taken = Arc::new(AtomicUsize::new(0));
+            let counted = Arc::clone(&taken);
+            let pieces = (0..pieces).map(move |_| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                Ok::<_, std::io::Error>(Bytes::from_static(b"12"))
+            });
+            let request = Request::new(Body::from_stream(futures_util::stream::iter(pieces)));
+            let got = read(request, 5, BODY_TIME, &BodyMemory::new(5)).await;
+            assert_eq!(got.unwrap_err().status.as_u16(), 413);
+            assert_eq!(taken.load(Ordering::Relaxed), want);
+        };
+        check(3, 3).await;
+        check(5, 5).await;
+        check(1000, 6).await;
     }
 
     #[tokio::test]
