@@ -22,7 +22,7 @@ use axum::routing::MethodRouter;
 use futures_util::FutureExt;
 use moneta_alerting::{Alarms, Notifier};
 use moneta_storage::Store;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tower::Service;
 
 use crate::pool::Pool;
@@ -60,6 +60,10 @@ pub(crate) struct Services {
 
 /// A path with the methods it answers.
 pub(crate) type Route<S> = (&'static str, MethodRouter<S>);
+
+/// Paths that are answered however many requests there are. Whoever watches the server must not take
+/// a busy one for a dead one, and these wait for nothing.
+const ALWAYS_ANSWERED: [&str; 4] = ["/health", "/ready", "/metrics", "/healthcheck"];
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
 
@@ -130,9 +134,14 @@ impl Front {
         response
     }
 
-    fn admit(&self, request: &Request<Body>) -> Result<tokio::sync::SemaphorePermit<'_>, Failure> {
+    /// A place among the requests that are handled at once, if this one needs any.
+    fn admit(&self, request: &Request<Body>) -> Result<Option<SemaphorePermit<'_>>, Failure> {
         security::check(self.reach, request.method(), request.uri(), request.headers())?;
-        self.places.try_acquire().map_err(|_| Failure::busy("too many requests at once"))
+        if ALWAYS_ANSWERED.contains(&request.uri().path()) {
+            return Ok(None);
+        }
+        let place = self.places.try_acquire();
+        place.map(Some).map_err(|_| Failure::busy("too many requests at once"))
     }
 
     /// The route that `path` belongs to, for the figures.

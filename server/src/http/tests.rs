@@ -10,6 +10,7 @@ fn front(requests_max: usize) -> Front {
     routes
         .push(("/v2.0/things", post(|| async { StatusCode::NO_CONTENT }).get(|| async { "all" })));
     routes.push(("/v2.0/things/{id}", get(|uri: Uri| async move { uri.to_string() })));
+    routes.push(("/health", get(|| async { "alive" })));
     routes.push(("/broken", get(|| async { panic!("a defect") as &'static str })));
     routes.push(("/forever", get(std::future::pending::<&'static str>)));
     Front::new(routes, (), Reach::ThisMachine, requests_max, Arc::new(Telemetry::new()))
@@ -126,6 +127,7 @@ async fn too_many_requests_at_once_are_refused_and_counted() {
     let refused = front.answer(request("GET", "/v2.0/things")).await;
     assert_eq!(refused.status().as_u16(), 503);
     assert_eq!(refused.headers().get("retry-after").unwrap(), "1");
+    assert_eq!(front.answer(request("GET", "/health/")).await.status().as_u16(), 200);
     waiting.abort();
     assert!(waiting.await.is_err());
     assert_eq!(front.answer(request("GET", "/v2.0/things")).await.status().as_u16(), 200);
