@@ -54,12 +54,19 @@ pub(super) async fn create(call: Call, payload: Payload) -> Result<StatusCode, F
         Err(rejection) => {
             let reason = reason(&rejection);
             services.telemetry.refused(DIALECT, samples, bytes, reason);
-            if reason == Reason::Failed {
-                // One damaged entry does not mean that nothing can be written.
-                services.look_at_store();
+            if is_stop(&rejection) {
+                services.health.writes_have_stopped();
             }
             Err(rejection.into())
         }
+    }
+}
+
+/// Whether no write can succeed any more. One damaged entry does not mean that.
+fn is_stop(rejection: &Rejection) -> bool {
+    match rejection {
+        Rejection::Store(refusal) => refusal.0.kind() == ErrorKind::Stopped,
+        Rejection::Malformed(_) | Rejection::Invalid(_) => false,
     }
 }
 
