@@ -164,37 +164,41 @@ fn page_of_series(
     after: Option<SeriesId>,
     wanted: usize,
 ) -> Result<Vec<SeriesId>, Failure> {
-    let mut page = Vec::new();
-    let mut last_name = None;
-    if let Some(after) = after {
-        let name = store.series(tenant, after)?.map(|key| key.metric.clone()).ok_or_else(|| {
-            Failure::unprocessable(format!("Offset value {after} is not the id of a metric"))
-        })?;
-        if selector.metric.as_ref().is_none_or(|only| *only == name) {
-            let one = Selector { metric: Some(name.clone()), ..selector.clone() };
-            page.extend(store.select(tenant, &one)?.into_iter().filter(|id| *id > after));
-        }
-        last_name = Some(name);
+    let after = after.map(|id| Ok::<_, Failure>((name_of(store, tenant, id)?, id))).transpose()?;
+    let is_behind = |name: &str, id: SeriesId| {
+        after.as_ref().is_none_or(|(last_name, last)| (name, id) > (last_name.as_str(), *last))
+    };
+    if let Some(name) = &selector.metric {
+        let series = store.select(tenant, selector)?.into_iter();
+        return Ok(series.filter(|id| is_behind(name, *id)).take(wanted).collect());
     }
-    if page.len() < wanted {
-        // What a selection by name alone gives is cheap to read; the other conditions are looked at
-        // once, for all names together.
-        let narrow = !selector.dimensions.is_empty() || selector.active.is_some();
-        let selected: Option<HashSet<SeriesId>> =
-            narrow.then(|| store.select(tenant, selector)).transpose()?.map(HashSet::from_iter);
-        let is_selected = |id: &SeriesId| selected.as_ref().is_none_or(|some| some.contains(id));
-        let names =
-            store.metric_names(tenant, selector, last_name.as_deref(), wanted - page.len())?;
-        for name in names {
-            if page.len() >= wanted {
-                break;
-            }
-            let one = Selector { metric: Some(name), ..Selector::default() };
-            page.extend(store.select(tenant, &one)?.into_iter().filter(is_selected));
+    // What a selection by name alone gives is cheap to read; the other conditions are looked at once,
+    // for all names together.
+    let narrow = !selector.dimensions.is_empty() || selector.active.is_some();
+    let selected: Option<HashSet<SeriesId>> =
+        narrow.then(|| store.select(tenant, selector)).transpose()?.map(HashSet::from_iter);
+    let is_selected = |id: &SeriesId| selected.as_ref().is_none_or(|some| some.contains(id));
+    let last_name = after.as_ref().map(|(name, _)| name.clone());
+    let names = store.metric_names(tenant, selector, last_name.as_deref(), wanted)?;
+    let mut page = Vec::new();
+    for name in last_name.into_iter().chain(names) {
+        let one = Selector { metric: Some(name.clone()), ..Selector::default() };
+        let series = store.select(tenant, &one)?.into_iter();
+        page.extend(series.filter(|id| is_behind(&name, *id)).filter(is_selected));
+        if page.len() >= wanted {
+            break;
         }
     }
     page.truncate(wanted);
     Ok(page)
+}
+
+/// The metric name of the series that an offset names.
+fn name_of(store: &Store, tenant: TenantId, id: SeriesId) -> Result<String, Failure> {
+    let key = store.series(tenant, id)?;
+    key.map(|key| key.metric.clone()).ok_or_else(|| {
+        Failure::unprocessable(format!("Offset value {id} is not the id of a metric"))
+    })
 }
 
 fn elements_of(
