@@ -7,16 +7,17 @@
 //! | Source | Series |
 //! |---|---|
 //! | `/proc/stat` | `cpu.{idle,user,system,wait,stolen}_perc`, `cpu.percent` |
-//! | `sysinfo` | `load.avg_{1,5,15}_min`, `mem.*`, `disk.*` |
+//! | `sysinfo` | `load.avg_{1,5,15}_min`, `mem.*`, which devices are mounted |
+//! | `statvfs` | `disk.{space,inode}_used_perc` by `device` and `mount_point`, `disk.total_{,used_}space_mb` |
 //! | `/proc/diskstats` | `io.{read,write}_{req,kbytes,time}_sec` by `device` |
 //! | `/proc/net/dev` | `net.{in,out}_{bytes,packets,errors,packets_dropped}_sec` by `device` |
 //!
-//! Two deviations: `mem.used_mb` (total without free) is an addition, and `disk.inode_used_perc` is
-//! missing because nothing at hand reports inodes. `disk.space_used_perc` counts blocks that are
-//! reserved for root as used. Where `/proc` does not exist its series are left out.
+//! One deviation: `mem.used_mb` (total without free) is an addition. Where `/proc` does not exist its
+//! series are left out.
 
 use std::collections::BTreeMap;
 use std::fs::read_to_string;
+use std::path::Path;
 use std::time::Duration;
 
 use moneta_storage::model::{Dimensions, Sample, SeriesKey, Timestamp};
@@ -189,11 +190,36 @@ fn memory(system: &System, out: &mut Readings) {
     out.push("mem.swap_free_perc", &[], swap_free);
 }
 
-/// A mounted device: where, and its size in bytes.
+/// A mounted device: where, and what is left of it.
 struct Mount {
     point: String,
+    room: Room,
+}
+
+/// What is left of a file system, in bytes and inodes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Room {
     total: u64,
     used: u64,
+    /// Not used, and not reserved for root.
+    available: u64,
+    inodes: u64,
+    inodes_used: u64,
+}
+
+impl Room {
+    /// Of the file system at `point`; `None` if it cannot be asked.
+    fn at(point: &Path) -> Option<Self> {
+        let stat = rustix::fs::statvfs(point).ok()?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        Some(Room {
+            total: bytes(stat.f_blocks),
+            used: bytes(stat.f_blocks.saturating_sub(stat.f_bfree)),
+            available: bytes(stat.f_bavail),
+            inodes: stat.f_files,
+            inodes_used: stat.f_files.saturating_sub(stat.f_ffree),
+        })
+    }
 }
 
 /// Mounted devices by name. Of a device that is mounted in several places the shortest counts: the
@@ -206,23 +232,34 @@ fn mounts(disks: &Disks) -> BTreeMap<String, Mount> {
         let point = disk.mount_point().to_string_lossy().into_owned();
         let known = mounts.get(device);
         let better = known.is_none_or(|known| point.len() < known.point.len());
-        if better && (known.is_some() || mounts.len() < DEVICES_MAX) {
-            let (total, available) = (disk.total_space(), disk.available_space());
-            let mount = Mount { point, total, used: total.saturating_sub(available) };
-            mounts.insert(device.to_owned(), mount);
+        if better
+            && (known.is_some() || mounts.len() < DEVICES_MAX)
+            && let Some(room) = Room::at(disk.mount_point())
+        {
+            mounts.insert(device.to_owned(), Mount { point, room });
         }
     }
     mounts
 }
 
 fn space(mounts: &BTreeMap<String, Mount>, out: &mut Readings) {
-    for (device, Mount { point, total, used }) in mounts {
+    for (device, Mount { point, room }) in mounts {
         let dimensions = [("device", device.as_str()), ("mount_point", point.as_str())];
-        out.push("disk.space_used_perc", &dimensions, percent(*used, *total));
+        // As `df` and the agent count: blocks reserved for root are neither used nor to be had.
+        let usable = room.used.saturating_add(room.available);
+        out.push("disk.space_used_perc", &dimensions, percent(room.used, usable));
+        // Some file systems have no fixed number of inodes, and say none.
+        if room.inodes > 0 {
+            let used = percent(room.inodes_used, room.inodes);
+            out.push("disk.inode_used_perc", &dimensions, used);
+        }
     }
     if !mounts.is_empty() {
-        out.push_mb("disk.total_space_mb", mounts.values().map(|mount| mount.total).sum());
-        out.push_mb("disk.total_used_space_mb", mounts.values().map(|mount| mount.used).sum());
+        let sum = |part: fn(&Room) -> u64| {
+            mounts.values().fold(0_u64, |sum, mount| sum.saturating_add(part(&mount.room)))
+        };
+        out.push_mb("disk.total_space_mb", sum(|room| room.total));
+        out.push_mb("disk.total_used_space_mb", sum(|room| room.used));
     }
 }
 
@@ -429,6 +466,32 @@ mod tests {
         assert_eq!(pushed(|out| before.shares_since(&before, out)), [""; 0]);
     }
 
+    #[test]
+    fn reserved_blocks_are_not_used() {
+        let mount = |inodes: u64| Mount {
+            point: "/".into(),
+            room: Room {
+                total: 1000 << 20,
+                used: 300 << 20,
+                available: 600 << 20,
+                inodes,
+                inodes_used: 2,
+            },
+        };
+        let mounts = BTreeMap::from([("a".to_owned(), mount(8)), ("b".to_owned(), mount(0))]);
+        let want = [
+            "disk.space_used_perc{a} 33.33333333333333",
+            "disk.inode_used_perc{a} 25",
+            "disk.space_used_perc{b} 33.33333333333333",
+            "disk.total_space_mb 2000",
+            "disk.total_used_space_mb 600",
+        ];
+        assert_eq!(pushed(|out| space(&mounts, out)), want);
+        let here = Room::at(Path::new("/")).unwrap();
+        assert!(here.used <= here.total && here.inodes_used <= here.inodes, "{here:?}");
+        assert_eq!(Room::at(Path::new("/nowhere")), None);
+    }
+
     fn counters(seconds: i64, io: &str, net: &str) -> Counters {
         let time = Timestamp::from_seconds(seconds);
         Counters { time, cpu: None, io: parse_io(io), net: parse_net(net) }
@@ -539,7 +602,8 @@ mod tests {
             .iter()
             .chain(&NET)
             .map(|(metric, _)| *metric)
-            .chain(["disk.space_used_perc", "disk.total_space_mb", "disk.total_used_space_mb"])
+            .chain(["disk.space_used_perc", "disk.inode_used_perc"])
+            .chain(["disk.total_space_mb", "disk.total_used_space_mb"])
             .collect();
         for name in steady {
             assert!(names(&first).contains(name) && names(&second).contains(name), "{name}");
@@ -560,7 +624,7 @@ mod tests {
             assert!(!share || sample.value <= 100.0, "{key:?} {}", sample.value);
             let names: Vec<&str> = key.dimensions.iter().map(|(name, _)| name).collect();
             let want: &[&str] = match key.metric.split('_').next().unwrap_or_default() {
-                "disk.space" => &["device", "hostname", "mount_point", "service"],
+                "disk.space" | "disk.inode" => &["device", "hostname", "mount_point", "service"],
                 metric if metric.starts_with("io.") || metric.starts_with("net.") => {
                     &["device", "hostname", "service"]
                 }

@@ -22,7 +22,7 @@ impl Pool {
         Pool { places: Arc::new(Semaphore::new(cpus() * READERS_PER_CPU)) }
     }
 
-    /// A pool for decoding large bodies, so that slow queries never hold up what comes in.
+    /// A pool for decoding large bodies, and what else a write may need, so that slow queries never hold up what comes in.
     pub(crate) fn for_decoding() -> Self {
         Pool { places: Arc::new(Semaphore::new(cpus())) }
     }
@@ -42,7 +42,7 @@ impl Pool {
             call()
         })
         .await
-        .unwrap_or_else(|_| Err(Failure::internal("the request could not be carried out")))
+        .unwrap_or_else(|_| Err(Failure::panicked()))
     }
 }
 

@@ -39,7 +39,8 @@ impl Failure {
         title: impl Into<Cow<'static, str>>,
         description: impl Into<String>,
     ) -> Self {
-        Failure { status, title: title.into(), description: description.into(), header: None }
+        let description = shortened(description.into());
+        Failure { status, title: title.into(), description, header: None }
     }
 
     /// With a header.
@@ -93,9 +94,16 @@ impl Failure {
         Failure::new(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable", description)
     }
 
-    /// A defect of ours.
-    pub(crate) fn internal(description: impl Into<String>) -> Self {
-        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "Service unavailable", description)
+    /// A defect of ours; the log tells which.
+    pub(crate) fn panicked() -> Self {
+        let text = "the request could not be carried out";
+        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "Service unavailable", text)
+    }
+
+    /// The body is longer than `bytes_max`.
+    pub(crate) fn too_long(bytes_max: usize) -> Self {
+        let text = format!("Maximum allowed size is {bytes_max} bytes");
+        Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "Request body too large", text)
     }
 
     /// Part of the API that this version does not have.
@@ -116,6 +124,24 @@ impl Failure {
             ErrorKind::Stopped => Failure::unavailable(description),
         }
     }
+}
+
+/// Bytes of a description. Texts repeat what a client sent, which may be a body of megabytes.
+const DESCRIPTION_BYTES_MAX: usize = 8 * 1024;
+/// Bytes that are kept of the end of a longer one, where the complaint often stands.
+const DESCRIPTION_BYTES_END: usize = 1024;
+
+/// A text with its middle left out if it is long.
+fn shortened(text: String) -> String {
+    if text.len() <= DESCRIPTION_BYTES_MAX {
+        return text;
+    }
+    let (start, _) = text.split_at(
+        text.floor_char_boundary(DESCRIPTION_BYTES_MAX.saturating_sub(DESCRIPTION_BYTES_END)),
+    );
+    let end = text.ceil_char_boundary(text.len().saturating_sub(DESCRIPTION_BYTES_END));
+    let (_, end) = text.split_at(end);
+    format!("{start} … {end}")
 }
 
 impl IntoResponse for Failure {
@@ -200,5 +226,19 @@ impl From<Rejection> for Failure {
             Rejection::Invalid(text) => Failure::unprocessable(text),
             Rejection::Store(refusal) => refusal.0.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_descriptions_lose_their_middle() {
+        let text = Failure::unprocessable("x".repeat(DESCRIPTION_BYTES_MAX)).description;
+        assert_eq!(text.len(), DESCRIPTION_BYTES_MAX);
+        let text = Failure::unprocessable(format!("a{}b", "é".repeat(1 << 20))).description;
+        assert!(text.len() <= DESCRIPTION_BYTES_MAX + " … ".len(), "{}", text.len());
+        assert!(text.starts_with("aéé") && text.ends_with("ééb") && text.contains("é … é"));
     }
 }

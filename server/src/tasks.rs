@@ -24,6 +24,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::config::{AuthMode, Config};
 use crate::error::Error;
+use crate::http::body::BodyMemory;
 use crate::http::own::Health;
 use crate::http::{Front, Services, listener, monasca, own};
 use crate::pool::Pool;
@@ -86,6 +87,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Err
         region: config.server.region.clone(),
         samples_max: config.query.samples_max,
         body_bytes_max: config.server.body_bytes_max,
+        bodies: BodyMemory::new(config.server.body_bytes_max),
         periods: config.notifications.periods_seconds.clone(),
         health: Arc::new(Health::default()),
     });

@@ -390,7 +390,7 @@ async fn large_bodies_are_taken_and_too_large_ones_refused() {
 
     let mut stream = TcpStream::connect(server.running.address()).await.unwrap();
     let head = "POST /v2.0/metrics HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
-                content-length: 33554433\r\n\r\n";
+                content-length: 33554433\r\nexpect: 100-continue\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut status = [0; 12];
     stream.read_exact(&mut status).await.unwrap();

@@ -197,12 +197,10 @@ impl Raw {
     fn text(&self, name: &str, min: usize) -> Result<String, ConfigError> {
         let value = self.value(name);
         let text = value.as_str().ok_or_else(|| self.wrong(name, "must be a text"))?;
-        if !(min..=4096).contains(&text.chars().count()) || text.chars().any(char::is_control) {
-            let rule = format!("must have {min} to 4096 characters, no control characters");
+        let max = if name == "server.data_dir" { 4096 } else { 255 };
+        if !(min..=max).contains(&text.chars().count()) || text.chars().any(char::is_control) {
+            let rule = format!("must have {min} to {max} characters, no control characters");
             return Err(self.wrong(name, rule));
-        }
-        if name != "server.data_dir" && text.chars().count() > 255 {
-            return Err(self.wrong(name, "must have at most 255 characters"));
         }
         Ok(text.to_owned())
     }

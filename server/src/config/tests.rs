@@ -71,6 +71,12 @@ fn mistakes_are_named_with_their_source() {
         &[],
         &format!("FILE: server.requests_max {bounds}"),
     );
+    check(
+        None,
+        &[],
+        &[("collector.tenant", "")],
+        "command line: collector.tenant must have 1 to 255 characters, no control characters",
+    );
     check(Some("[server]\nlisten = 5"), &[], &[], "FILE: server.listen must be a text");
     check(
         None,

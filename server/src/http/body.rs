@@ -1,4 +1,4 @@
-//! Request bodies, read within limits of size and time.
+//! Request bodies, read within limits of size, time and memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::FromRequest;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::BodyExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::Services;
@@ -16,12 +17,54 @@ use crate::status::Failure;
 const BODY_TIME: Duration = Duration::from_secs(30);
 /// The slowest transfer that is waited for, bytes per second.
 const BODY_RATE_MIN: u64 = 64 * 1024;
+/// How long a body that is refused may take.
+const REFUSED_TIME: Duration = Duration::from_secs(10);
+/// How long it may pause.
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+/// Longest body that is read as one document. Everything but measurements is written by people or
+/// deployment tools, and parsed where it arrives.
+const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
+
+/// The memory of all bodies together: without it, as many bodies of the greatest length as there may
+/// be requests would be held at once. When it is used up the request is told to come again.
+#[derive(Clone, Debug)]
+pub(crate) struct BodyMemory {
+    kilobytes: Arc<Semaphore>,
+}
+
+/// Memory of bodies, kilobytes.
+const MEMORY_KILOBYTES: usize = 256 * 1024;
+/// The beginning of each body that is not counted: all of most of them. The limit of requests bounds
+/// these.
+const UNCOUNTED_BYTES: usize = 64 * 1024;
+
+impl BodyMemory {
+    /// For bodies of up to `body_bytes_max`, of which at least two fit.
+    pub(crate) fn new(body_bytes_max: usize) -> Self {
+        let kilobytes = MEMORY_KILOBYTES.max(body_bytes_max / 1024 * 2);
+        BodyMemory { kilobytes: Arc::new(Semaphore::new(kilobytes)) }
+    }
+
+    /// Adds `bytes` to what is held for a body.
+    fn take(&self, bytes: usize, held: &mut Option<OwnedSemaphorePermit>) -> Result<(), Failure> {
+        let kilobytes = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        let more = Arc::clone(&self.kilobytes).try_acquire_many_owned(kilobytes);
+        let more = more.map_err(|_| Failure::busy("too many large request bodies at once"))?;
+        match held {
+            Some(held) => held.merge(more),
+            None => *held = Some(more),
+        }
+        Ok(())
+    }
+}
 
 /// A body and what it says it is.
 pub(crate) struct Payload {
     /// The bytes.
     pub(crate) bytes: Bytes,
     media: Option<String>,
+    /// Given back when the request is done.
+    _held: Option<OwnedSemaphorePermit>,
 }
 
 impl Payload {
@@ -46,6 +89,9 @@ impl Payload {
 
     /// The body as JSON.
     pub(crate) fn json(&self) -> Result<serde_json::Value, Failure> {
+        if self.bytes.len() > DOCUMENT_BYTES_MAX {
+            return Err(Failure::too_long(DOCUMENT_BYTES_MAX));
+        }
         serde_json::from_slice(&self.bytes).map_err(|_| Failure::not_json())
     }
 }
@@ -64,24 +110,28 @@ impl FromRequest<Arc<Services>> for Payload {
         services: &Arc<Services>,
     ) -> Result<Self, Failure> {
         let media = media_type(request.headers());
-        let bytes = read(request, services.body_bytes_max, BODY_TIME).await?;
-        Ok(Payload { bytes, media })
+        let read = read(request, services.body_bytes_max, BODY_TIME, &services.bodies);
+        let (bytes, held) = read.await?;
+        Ok(Payload { bytes, media, _held: held })
     }
 }
 
-/// Reads the body of `request`, for `time` and as long as its length allows besides.
-async fn read(request: Request<Body>, bytes_max: usize, time: Duration) -> Result<Bytes, Failure> {
-    let too_long = || {
-        Failure::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "Request body too large",
-            format!("Maximum allowed size is {bytes_max} bytes"),
-        )
-    };
+/// Reads the body of `request`, for `time` and as long as its length allows besides. With it comes
+/// the memory it holds.
+async fn read(
+    request: Request<Body>,
+    bytes_max: usize,
+    time: Duration,
+    memory: &BodyMemory,
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Failure> {
     let declared = request.headers().get(header::CONTENT_LENGTH);
-    let declared = declared.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| usize::try_from(length).is_ok_and(|l| l > bytes_max)) {
-        return Err(too_long());
+    let declared = declared.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let asks_first = request.headers().contains_key(header::EXPECT);
+    if declared.is_some_and(|length| length > bytes_max) {
+        if !asks_first {
+            throw_away(request.into_body(), bytes_max.saturating_mul(2)).await;
+        }
+        return Err(Failure::too_long(bytes_max));
     }
     let encoding = request.headers().get(header::CONTENT_ENCODING);
     if encoding.is_some_and(|encoding| encoding != "identity") {
@@ -92,12 +142,14 @@ async fn read(request: Request<Body>, bytes_max: usize, time: Duration) -> Resul
         ));
     }
     let began = Instant::now();
-    let mut received: u64 = 0;
+    let mut received: usize = 0;
     let mut body = request.into_body();
     let mut first = Bytes::new();
     let mut joined: Vec<u8> = Vec::new();
+    let mut held = None;
     loop {
-        let deadline = began + time + Duration::from_secs(received / BODY_RATE_MIN);
+        let for_length = Duration::from_secs(received as u64 / BODY_RATE_MIN);
+        let deadline = began + time + for_length;
         let frame = tokio::time::timeout_at(deadline, body.frame()).await;
         let frame = frame.map_err(|_| {
             let text = "the request body comes too slowly";
@@ -106,21 +158,46 @@ async fn read(request: Request<Body>, bytes_max: usize, time: Duration) -> Resul
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|_| Failure::bad_request("the request body breaks off"))?;
         let Ok(data) = frame.into_data() else { continue };
-        received = received.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
-        if usize::try_from(received).is_ok_and(|received| received > bytes_max) {
-            return Err(too_long());
+        received = received.saturating_add(data.len());
+        if received > bytes_max {
+            drop((first, joined, held));
+            throw_away(body, bytes_max).await;
+            return Err(Failure::too_long(bytes_max));
+        }
+        if received > UNCOUNTED_BYTES {
+            memory.take(data.len(), &mut held)?;
         }
         // Most bodies come in one piece and need no copy.
         if first.is_empty() && joined.is_empty() {
             first = data;
         } else {
             if joined.is_empty() {
+                // The system gives the memory as it is written to.
+                joined.reserve_exact(declared.unwrap_or_default().min(bytes_max));
                 joined.extend_from_slice(&first);
             }
             joined.extend_from_slice(&data);
         }
     }
-    Ok(if joined.is_empty() { first } else { joined.into() })
+    Ok((if joined.is_empty() { first } else { joined.into() }, held))
+}
+
+/// Reads up to `bytes` of a body that is refused. Most clients read no answer before they have sent
+/// everything, and take a connection that is closed under them for a failure of the network. One
+/// that sends nothing more waits for the answer.
+async fn throw_away(mut body: Body, bytes: usize) {
+    let mut left = bytes;
+    let reading = async {
+        while let Ok(Some(Ok(frame))) = tokio::time::timeout(REFUSED_PAUSE, body.frame()).await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            left = match left.checked_sub(length) {
+                Some(left) => left,
+                None => return,
+            };
+        }
+    };
+    // What has not come by then is left unread.
+    let _ = tokio::time::timeout(REFUSED_TIME, reading).await;
 }
 
 #[cfg(test)]
@@ -139,13 +216,15 @@ mod tests {
     async fn bodies_are_bounded() {
         let check =
             async |body, headers: &[(&'static str, &'static str)], want: Result<&str, u16>| {
-                let got = read(request(body, headers), 5, BODY_TIME).await;
+                let got = read(request(body, headers), 5, BODY_TIME, &BodyMemory::new(5)).await;
+                let got = got.map(|(bytes, _)| bytes);
                 assert_eq!(got.as_deref().map_err(|f| f.status.as_u16()), want.map(str::as_bytes));
             };
         check("12345", &[], Ok("12345")).await;
         check("", &[], Ok("")).await;
         check("123456", &[], Err(413)).await;
-        check("", &[("content-length", "6")], Err(413)).await;
+        check("123456", &[("content-length", "6")], Err(413)).await;
+        check("", &[("content-length", "6"), ("expect", "100-continue")], Err(413)).await;
         check("1", &[("content-encoding", "gzip")], Err(415)).await;
     }
 
@@ -153,7 +232,56 @@ mod tests {
     async fn a_body_that_stops_coming_is_given_up() {
         let stream = futures_util::stream::pending::<Result<Bytes, std::io::Error>>();
         let request = Request::new(Body::from_stream(stream));
-        assert_eq!(read(request, 5, Duration::ZERO).await.unwrap_err().status.as_u16(), 408);
+        let got = read(request, 5, Duration::ZERO, &BodyMemory::new(5)).await;
+        assert_eq!(got.unwrap_err().status.as_u16(), 408);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_a_little_too_long_is_read_to_its_end() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let check = async |pieces: usize, want: usize| {
+            let taken = Arc::new(AtomicUsize::new(0));
+            let counted = Arc::clone(&taken);
+            let pieces = (0..pieces).map(move |_| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                Ok::<_, std::io::Error>(Bytes::from_static(b"12"))
+            });
+            let request = Request::new(Body::from_stream(futures_util::stream::iter(pieces)));
+            let got = read(request, 5, BODY_TIME, &BodyMemory::new(5)).await;
+            assert_eq!(got.unwrap_err().status.as_u16(), 413);
+            assert_eq!(taken.load(Ordering::Relaxed), want);
+        };
+        check(3, 3).await;
+        check(5, 5).await;
+        check(1000, 6).await;
+    }
+
+    #[tokio::test]
+    async fn large_bodies_share_their_memory() {
+        const LONG: usize = 100 * 1024;
+        let memory = BodyMemory { kilobytes: Arc::new(Semaphore::new(150)) };
+        let read = async |bytes| {
+            let request = Request::new(Body::from(vec![b'x'; bytes]));
+            read(request, LONG, BODY_TIME, &memory).await
+        };
+        let first = read(LONG).await.unwrap();
+        let refused = read(LONG).await.unwrap_err();
+        assert_eq!(refused.status.as_u16(), 503);
+        assert!(refused.header.is_some_and(|header| header.0 == header::RETRY_AFTER));
+        // Small ones go on.
+        assert!(read(64 * 1024).await.is_ok());
+        drop(first);
+        assert!(read(LONG).await.is_ok());
+    }
+
+    #[test]
+    fn documents_are_shorter_than_bodies() {
+        let json = |bytes: usize| {
+            let bytes = Bytes::from(format!("\"{}\"", "x".repeat(bytes - 2)));
+            Payload { bytes, media: None, _held: None }.json().map_err(|f| f.status.as_u16())
+        };
+        assert!(json(DOCUMENT_BYTES_MAX).is_ok());
+        assert_eq!(json(DOCUMENT_BYTES_MAX + 1), Err(413));
     }
 
     #[test]
@@ -161,7 +289,7 @@ mod tests {
         let check = |media: Option<&'static str>, must: bool, may: bool| {
             let headers: &[_] = &media.map_or(vec![], |media| vec![("content-type", media)]);
             let media = media_type(request("", headers).headers());
-            let payload = Payload { bytes: Bytes::new(), media };
+            let payload = Payload { bytes: Bytes::new(), media, _held: None };
             assert_eq!(payload.must_be_json().is_ok(), must);
             assert_eq!(payload.may_be_json().is_ok(), may);
         };

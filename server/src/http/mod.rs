@@ -10,6 +10,7 @@ pub(crate) mod own;
 pub(crate) mod process;
 mod write_deadline;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,9 +19,10 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use axum::routing::MethodRouter;
+use futures_util::FutureExt;
 use moneta_alerting::{Alarms, Notifier};
 use moneta_storage::Store;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tower::Service;
 
 use crate::pool::Pool;
@@ -48,6 +50,8 @@ pub(crate) struct Services {
     pub(crate) samples_max: u64,
     /// Longest body, bytes.
     pub(crate) body_bytes_max: usize,
+    /// Memory of all bodies.
+    pub(crate) bodies: body::BodyMemory,
     /// Periods a notification method may have besides 0.
     pub(crate) periods: Vec<u32>,
     /// Whether the server can do its work.
@@ -56,6 +60,10 @@ pub(crate) struct Services {
 
 /// A path with the methods it answers.
 pub(crate) type Route<S> = (&'static str, MethodRouter<S>);
+
+/// Paths that are answered however many requests there are. Whoever watches the server must not take
+/// a busy one for a dead one, and these wait for nothing.
+const ALWAYS_ANSWERED: [&str; 4] = ["/health", "/ready", "/metrics", "/healthcheck"];
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
 
@@ -108,9 +116,13 @@ impl Front {
         self.telemetry.request_began();
         let mut response = match self.admit(&request) {
             Ok(_place) => {
-                let answer = self.router.clone().call(request).await;
-                let response = answer.unwrap_or_else(|never| match never {});
-                method_rules(&method, response)
+                // A panic is told to the client and ends its request alone. Nothing that a resource
+                // may leave half done is shared: locks are poisoned, and the store has its own threads.
+                let answer = AssertUnwindSafe(self.router.clone().call(request)).catch_unwind();
+                match answer.await {
+                    Ok(Ok(response)) => method_rules(&method, response),
+                    Err(_) => Failure::panicked().into_response(),
+                }
             }
             Err(failure) => failure.into_response(),
         };
@@ -122,9 +134,14 @@ impl Front {
         response
     }
 
-    fn admit(&self, request: &Request<Body>) -> Result<tokio::sync::SemaphorePermit<'_>, Failure> {
+    /// A place among the requests that are handled at once, if this one needs any.
+    fn admit(&self, request: &Request<Body>) -> Result<Option<SemaphorePermit<'_>>, Failure> {
         security::check(self.reach, request.method(), request.uri(), request.headers())?;
-        self.places.try_acquire().map_err(|_| Failure::busy("too many requests at once"))
+        if ALWAYS_ANSWERED.contains(&request.uri().path()) {
+            return Ok(None);
+        }
+        let place = self.places.try_acquire();
+        place.map(Some).map_err(|_| Failure::busy("too many requests at once"))
     }
 
     /// The route that `path` belongs to, for the figures.

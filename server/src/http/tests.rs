@@ -12,6 +12,8 @@ fn front(requests_max: usize) -> Front {
     routes
         .push(("/v2.0/things", post(|| async { StatusCode::NO_CONTENT }).get(|| async { "all" })));
     routes.push(("/v2.0/things/{id}", get(|uri: Uri| async move { uri.to_string() })));
+    routes.push(("/health", get(|| async { "alive" })));
+    routes.push(("/broken", get(|| async { panic!("a defect") as &'static str })));
     routes.push(("/forever", get(std::future::pending::<&'static str>)));
     Front::new(routes, (), Reach::ThisMachine, requests_max, Arc::new(Telemetry::new()))
 }
@@ -27,6 +29,16 @@ async fn ask(method: &str, target: &str) -> (u16, Response<Body>, String) {
     let bytes: Bytes = body.collect().await.unwrap().to_bytes();
     let text = String::from_utf8(bytes.to_vec()).unwrap();
     (parts.status.as_u16(), Response::from_parts(parts, Body::empty()), text)
+}
+
+#[tokio::test]
+async fn a_panic_is_answered_and_gives_back_its_place() {
+    let front = front(1);
+    for _ in 0..2 {
+        let response = front.answer(request("GET", "/broken")).await;
+        assert_eq!(response.status().as_u16(), 500);
+        assert!(response.headers().contains_key("x-openstack-request-id"));
+    }
 }
 
 #[tokio::test]
@@ -117,6 +129,7 @@ async fn too_many_requests_at_once_are_refused_and_counted() {
     let refused = front.answer(request("GET", "/v2.0/things")).await;
     assert_eq!(refused.status().as_u16(), 503);
     assert_eq!(refused.headers().get("retry-after").unwrap(), "1");
+    assert_eq!(front.answer(request("GET", "/health/")).await.status().as_u16(), 200);
     waiting.abort();
     assert!(waiting.await.is_err());
     assert_eq!(front.answer(request("GET", "/v2.0/things")).await.status().as_u16(), 200);

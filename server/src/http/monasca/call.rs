@@ -78,9 +78,9 @@ impl Services {
         if let Some(tenant) = self.store.find_tenant(name) {
             return Ok(tenant);
         }
-        // A new tenant is synced to disk.
+        // A new tenant is synced to disk; as it is needed for writes, not behind slow queries.
         let (store, name) = (self.store.clone(), name.to_owned());
-        self.pool.run(move || Ok(store.tenant(&name)?)).await
+        self.decoders.run(move || Ok(store.tenant(&name)?)).await
     }
 }
 
@@ -111,12 +111,19 @@ pub(crate) fn place(parts: &Parts) -> Result<Place, Failure> {
 
 /// The tenant that the caller names.
 fn tenant_name(headers: &HeaderMap) -> Result<String, Failure> {
-    let named = headers.get("x-project-id").or_else(|| headers.get("x-tenant-id"));
-    let Some(named) = named.filter(|value| !value.is_empty()) else {
+    let has_project = headers.contains_key("x-project-id");
+    let name = if has_project { "x-project-id" } else { "x-tenant-id" };
+    let mut named = headers.get_all(name).iter();
+    let first = named.next().filter(|value| !value.is_empty());
+    // A proxy in front of this server may have meant the other one.
+    if named.next().is_some() {
+        return Err(Failure::bad_request(format!("{name} must be given only once")));
+    }
+    let Some(named) = first else {
         return Ok(TENANT_DEFAULT.to_owned());
     };
     let name = std::str::from_utf8(named.as_bytes())
-        .map_err(|_| Failure::bad_request("X-Project-Id is not UTF-8"))?;
+        .map_err(|_| Failure::bad_request(format!("{name} is not UTF-8")))?;
     check_tenant(name)?;
     Ok(name.to_owned())
 }
@@ -139,7 +146,7 @@ mod tests {
         let check = |headers: &[(&'static str, &str)], want: Result<&str, u16>| {
             let mut map = HeaderMap::new();
             for (name, value) in headers {
-                map.insert(*name, value.parse().unwrap());
+                map.append(*name, value.parse().unwrap());
             }
             let got = tenant_name(&map);
             assert_eq!(got.as_deref().map_err(|f| f.status.as_u16()), want);
@@ -149,6 +156,8 @@ mod tests {
         check(&[("x-project-id", "p"), ("x-tenant-id", "t")], Ok("p"));
         check(&[("x-tenant-id", "t")], Ok("t"));
         check(&[("x-project-id", "a\tb")], Err(422));
+        check(&[("x-project-id", "a"), ("x-project-id", "b")], Err(400));
+        check(&[("x-tenant-id", "a"), ("x-tenant-id", "a")], Err(400));
         check(&[("x-project-id", &"x".repeat(256))], Err(422));
         check(&[("x-project-id", &"é".repeat(255))], Ok(&"é".repeat(255)));
     }

@@ -69,6 +69,11 @@ fn group_fields(parameters: &Parameters) -> Result<Vec<(&'static str, GroupField
     let Some(text) = parameters.one("group_by")? else {
         return Ok(Vec::new());
     };
+    // More than there are must repeat some, and every one is a column of every row.
+    if text.split(',').count() > GROUP_FIELDS.len() {
+        let text = format!("group_by takes at most {} fields", GROUP_FIELDS.len());
+        return Err(Failure::unprocessable(text));
+    }
     let find = |name: &str| GROUP_FIELDS.iter().find(|(known, _)| *known == name).copied();
     let fields: Option<Vec<_>> = text.split(',').map(str::trim).map(find).collect();
     fields.ok_or_else(|| {

@@ -1,6 +1,7 @@
 //! `/v2.0/alarm-definitions`
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -246,13 +247,13 @@ fn actions(
 ) -> Result<Option<Vec<String>>, String> {
     let not_a_list = |value: &Value| format!("Not a list: <class '{}'>", class_of(value));
     let ids = fields.texts(name, presence, not_a_list)?;
-    let all = ids.as_deref().unwrap_or_default();
-    for (at, id) in all.iter().enumerate() {
+    let mut earlier = HashSet::new();
+    for id in ids.iter().flatten() {
         if id.chars().count() > ACTION_CHARS_MAX {
             let text = format!("length of value must be at most {ACTION_CHARS_MAX}");
             return Err(of_value(name, &text));
         }
-        if all.iter().take(at).any(|earlier| earlier == id) {
+        if !earlier.insert(id) {
             return Err(of_value(name, &format!("Duplicate {state} notification method {id}")));
         }
     }

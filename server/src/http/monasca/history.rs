@@ -62,6 +62,10 @@ fn answer(
     Json(Listing { links: call.place.page(next.as_deref()), elements })
 }
 
+/// Transitions that are read at once when some of them are left out, at least: a small page must not
+/// become a call for each transition of a long history.
+const BATCH_MIN: usize = 1000;
+
 /// Up to `wanted` transitions of alarms that exist and have a metric that the filter holds for.
 fn existing(
     call: &Call,
@@ -76,11 +80,12 @@ fn existing(
     let ids: HashSet<String> =
         all.filter(|alarm| has_metric_with(alarm, filter)).map(|alarm| alarm.id).collect();
     let mut found = Vec::new();
+    let batch_size = wanted.max(BATCH_MIN);
     while !ids.is_empty() && found.len() < wanted {
-        let batch = alarms.history(tenant, None, range, after.as_deref(), wanted)?;
+        let batch = alarms.history(tenant, None, range, after.as_deref(), batch_size)?;
         let Some(last) = batch.last() else { break };
         after = Some(last.id.clone());
-        let complete = batch.len() < wanted;
+        let complete = batch.len() < batch_size;
         found.extend(batch.into_iter().filter(|transition| ids.contains(&transition.alarm_id)));
         if complete {
             break;

@@ -54,11 +54,19 @@ pub(super) async fn create(call: Call, payload: Payload) -> Result<StatusCode, F
         Err(rejection) => {
             let reason = reason(&rejection);
             services.telemetry.refused(DIALECT, samples, bytes, reason);
-            if reason == Reason::Failed {
+            if is_stop(&rejection) {
                 services.health.writes_have_stopped();
             }
             Err(rejection.into())
         }
+    }
+}
+
+/// Whether no write can succeed any more. One damaged entry does not mean that.
+fn is_stop(rejection: &Rejection) -> bool {
+    match rejection {
+        Rejection::Store(refusal) => refusal.0.kind() == ErrorKind::Stopped,
+        Rejection::Malformed(_) | Rejection::Invalid(_) => false,
     }
 }
 
@@ -123,7 +131,8 @@ pub(super) async fn list(call: Call) -> Result<Json<Listing<MetricElement>>, Fai
         let after = series_offset(call)?;
         let (mut elements, mut next) = (Vec::new(), None);
         if let Some(tenant) = call.acting_tenant()? {
-            let mut page = page_of_series(call, tenant, &selector, after, limit)?;
+            let store = &call.services.store;
+            let mut page = page_of_series(store, tenant, &selector, after, limit + 1)?;
             next = cut(&mut page, limit, ToString::to_string);
             elements = elements_of(call, tenant, &page)?;
         }
@@ -143,30 +152,53 @@ fn series_offset(call: &Call) -> Result<Option<SeriesId>, Failure> {
     id.map(Some).ok_or_else(|| Failure::unprocessable(format!("Offset value {text} is not an id")))
 }
 
-/// Up to `limit + 1` of the selected series, beginning behind `after`.
+/// Up to `wanted` of the selected series, by metric name in byte order, then by number, beginning
+/// behind `after`.
+///
+/// Only the names are sorted. A page then reads the series of as many names as it takes to fill it,
+/// and no definition of any.
 fn page_of_series(
-    call: &Call,
+    store: &Store,
     tenant: TenantId,
     selector: &Selector,
     after: Option<SeriesId>,
-    limit: usize,
+    wanted: usize,
 ) -> Result<Vec<SeriesId>, Failure> {
-    let store = &call.services.store;
-    let all = store.select(tenant, selector)?;
-    let Some(after) = after else {
-        return Ok(all.into_iter().take(limit + 1).collect());
+    let after = after.map(|id| Ok::<_, Failure>((name_of(store, tenant, id)?, id))).transpose()?;
+    let is_behind = |name: &str, id: SeriesId| {
+        after.as_ref().is_none_or(|(last_name, last)| (name, id) > (last_name.as_str(), *last))
     };
-    if let Some(at) = all.iter().position(|id| *id == after) {
-        return Ok(all.into_iter().skip(at + 1).take(limit + 1).collect());
+    if let Some(name) = &selector.metric {
+        let series = store.select(tenant, selector)?.into_iter();
+        return Ok(series.filter(|id| is_behind(name, *id)).take(wanted).collect());
     }
-    // It has no measurement in the span any more, or never had: find its place among all series.
-    let wide = store.select(tenant, &Selector { active: None, ..selector.clone() })?;
-    let at = wide.iter().position(|id| *id == after).ok_or_else(|| {
-        Failure::unprocessable(format!("Offset value {after} is not the id of such a metric"))
-    })?;
-    let behind: HashSet<SeriesId> = wide.into_iter().skip(at + 1).collect();
-    let rest = all.into_iter().filter(|id| behind.contains(id));
-    Ok(rest.take(limit + 1).collect())
+    // What a selection by name alone gives is cheap to read; the other conditions are looked at once,
+    // for all names together.
+    let narrow = !selector.dimensions.is_empty() || selector.active.is_some();
+    let selected: Option<HashSet<SeriesId>> =
+        narrow.then(|| store.select(tenant, selector)).transpose()?.map(HashSet::from_iter);
+    let is_selected = |id: &SeriesId| selected.as_ref().is_none_or(|some| some.contains(id));
+    let last_name = after.as_ref().map(|(name, _)| name.clone());
+    let names = store.metric_names(tenant, selector, last_name.as_deref(), wanted)?;
+    let mut page = Vec::new();
+    for name in last_name.into_iter().chain(names) {
+        let one = Selector { metric: Some(name.clone()), ..Selector::default() };
+        let series = store.select(tenant, &one)?.into_iter();
+        page.extend(series.filter(|id| is_behind(&name, *id)).filter(is_selected));
+        if page.len() >= wanted {
+            break;
+        }
+    }
+    page.truncate(wanted);
+    Ok(page)
+}
+
+/// The metric name of the series that an offset names.
+fn name_of(store: &Store, tenant: TenantId, id: SeriesId) -> Result<String, Failure> {
+    let key = store.series(tenant, id)?;
+    key.map(|key| key.metric.clone()).ok_or_else(|| {
+        Failure::unprocessable(format!("Offset value {id} is not the id of a metric"))
+    })
 }
 
 fn elements_of(
@@ -192,7 +224,7 @@ fn elements_of(
 mod tests {
     use moneta_storage::StoreConfig;
     use moneta_storage::clock::ManualClock;
-    use moneta_storage::model::TimeRange;
+    use moneta_storage::model::{DimensionMatcher, TimeRange, ValueMatcher};
 
     use super::*;
 
@@ -271,6 +303,70 @@ mod tests {
             r"b{}@r 1 1",
         ];
         assert_eq!(rows, want);
+        store.close().unwrap();
+    }
+
+    #[tokio::test]
+    async fn series_come_by_name_then_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = ManualClock::at(Timestamp::from_millis(NOW));
+        let store = Store::open(folder.path(), StoreConfig::default(), clock).unwrap();
+        let item = |name: &str, host: &str, ago: i64| {
+            let time = NOW - ago;
+            format!(
+                r#"{{"name":"{name}","dimensions":{{"h":"{host}"}},"timestamp":{time},"value":1}}"#
+            )
+        };
+        let old = 40 * 86_400_000;
+        let items = [
+            item("m", "2", 0),
+            item("z", "1", 0),
+            item("a", "1", old),
+            item("m", "1", 0),
+            item("Z", "1", 0),
+            item("m", "3", old),
+        ];
+        write(&store, &format!("[{}]", items.join(","))).await.unwrap();
+        let tenant = store.tenant("t").unwrap();
+        let check = |selector: &Selector, want: &[&str]| {
+            for size in 1..=want.len() + 1 {
+                let (mut shown, mut after) = (Vec::new(), None);
+                loop {
+                    let page = page_of_series(&store, tenant, selector, after, size).unwrap();
+                    assert!(page.len() <= size);
+                    for id in &page {
+                        let key = store.series(tenant, *id).unwrap().unwrap();
+                        shown.push(format!("{}{}", key.metric, key.dimensions.get("h").unwrap()));
+                    }
+                    after = page.last().copied();
+                    if after.is_none() {
+                        break;
+                    }
+                }
+                assert_eq!(shown, want, "pages of {size}");
+            }
+        };
+        let of = |metric: Option<&str>, host: Option<&str>, active: Option<TimeRange>| Selector {
+            metric: metric.map(str::to_owned),
+            dimensions: host
+                .map(|host| DimensionMatcher {
+                    name: "h".into(),
+                    value: ValueMatcher::Equals(host.into()),
+                })
+                .into_iter()
+                .collect(),
+            active,
+        };
+        let recent = TimeRange::new(Timestamp::from_millis(NOW - 1), Timestamp::MAX);
+        check(&of(None, None, None), &["Z1", "a1", "m2", "m1", "m3", "z1"]);
+        check(&of(None, Some("1"), None), &["Z1", "a1", "m1", "z1"]);
+        check(&of(None, None, Some(recent)), &["Z1", "m2", "m1", "z1"]);
+        check(&of(Some("m"), None, None), &["m2", "m1", "m3"]);
+        check(&of(Some("m"), Some("3"), Some(recent)), &[]);
+        check(&of(Some("nope"), None, None), &[]);
+        let stranger =
+            page_of_series(&store, tenant, &of(None, None, None), Some(SeriesId::new(99)), 9);
+        assert_eq!(stranger.unwrap_err().status.as_u16(), 422);
         store.close().unwrap();
     }
 }

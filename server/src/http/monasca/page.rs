@@ -87,7 +87,7 @@ impl Direction {
 pub(super) type Sorting<F> = Vec<(F, Direction)>;
 
 /// Reads `sort_by`.
-pub(super) fn sorting<F: Copy>(
+pub(super) fn sorting<F: Copy + PartialEq>(
     parameters: &Parameters,
     fields: &[(&str, F)],
 ) -> Result<Sorting<F>, Failure> {
@@ -112,7 +112,10 @@ pub(super) fn sorting<F: Copy>(
             let text = format!("sort_by field {name} must be one of [{}]", known.join(", "));
             return Err(Failure::unprocessable(text));
         };
-        sorting.push((*field, direction));
+        // A field decides where it stands first; behind that it could only cost time.
+        if !sorting.iter().any(|(have, _)| have == field) {
+            sorting.push((*field, direction));
+        }
     }
     Ok(sorting)
 }
@@ -202,6 +205,7 @@ mod tests {
         use Direction::{Ascending, Descending};
         check("name", Ok(vec![('n', Ascending)]));
         check("age desc, name asc", Ok(vec![('a', Descending), ('n', Ascending)]));
+        check("age desc,name,age", Ok(vec![('a', Descending), ('n', Ascending)]));
         check("x", Err("sort_by field x must be one of ['name', 'age']"));
         check("name DESC", Err("sort_by value DESC must be 'asc' or 'desc'"));
         check("name asc desc", Err("Invalid sort_by name asc desc"));

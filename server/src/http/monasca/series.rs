@@ -17,6 +17,10 @@ use crate::wire::time::{self, format_ms, format_short};
 
 /// Window of statistics when none is asked for, seconds.
 const PERIOD_DEFAULT: i64 = 300;
+/// Statistics that may be asked for at once; each is a number in every row.
+const STATISTICS_MAX: usize = 20;
+/// Dimensions that series may be grouped by, as for alarms.
+const GROUPING_NAMES_MAX: usize = 64;
 
 /// `GET /v2.0/metrics/measurements`
 pub(super) async fn measurements(
@@ -136,6 +140,10 @@ fn grouping(parameters: &Parameters) -> Result<Grouping, Failure> {
             if !names.iter().any(|have| have == name) {
                 names.push(name.to_owned());
             }
+            if names.len() > GROUPING_NAMES_MAX {
+                let text = format!("group_by takes at most {GROUPING_NAMES_MAX} dimension names");
+                return Err(Failure::unprocessable(text));
+            }
         }
         return Ok(Grouping::By(names));
     }
@@ -174,6 +182,10 @@ fn offset_text(start: &PageStart, format: impl Fn(Timestamp) -> String) -> Strin
 fn statistics_wanted(parameters: &Parameters) -> Result<Vec<(&'static str, Statistic)>, Failure> {
     let text = parameters.one("statistics")?;
     let text = text.ok_or_else(|| Failure::unprocessable("Missing statistics"))?;
+    if text.split(',').count() > STATISTICS_MAX {
+        let text = format!("statistics takes at most {STATISTICS_MAX} functions");
+        return Err(Failure::unprocessable(text));
+    }
     text.split(',')
         .map(|name| match name.trim().to_ascii_lowercase().as_str() {
             "avg" => Ok(("avg", Statistic::Avg)),
@@ -220,6 +232,11 @@ mod tests {
         check(required_span(&parse("end_time=2026"), Timestamp::MAX).err(), "Missing start time");
         check(statistics_wanted(&parse("")).err(), "Missing statistics");
         check(statistics_wanted(&parse("statistics=avg,p99")).err(), "Invalid statistic");
+        let many = "avg,".repeat(STATISTICS_MAX) + "avg";
+        check(
+            statistics_wanted(&parse(&format!("statistics={many}"))).err(),
+            "statistics takes at most 20 functions",
+        );
         check(period(&parse("period=x")).err(), "Period must be a valid integer");
         check(period(&parse("period=1.5")).err(), "Period must be a valid integer");
         check(period(&parse("period=-60")).err(), "Period must be a positive integer");
@@ -243,6 +260,9 @@ mod tests {
         check("group_by=a,b,a", Grouping::By(vec!["a".into(), "b".into()]));
         check("group_by=my-dim", Grouping::By(vec!["my-dim".into()]));
         assert!(grouping(&parse("group_by=a,")).is_err());
+        let many = |n: usize| (0..n).map(|at| format!("d{at},")).collect::<String>() + "d0";
+        assert!(grouping(&parse(&format!("group_by={}", many(GROUPING_NAMES_MAX)))).is_ok());
+        assert!(grouping(&parse(&format!("group_by={}", many(GROUPING_NAMES_MAX + 1)))).is_err());
     }
 
     #[test]
