@@ -268,18 +268,20 @@ impl Alarms {
         })
     }
 
-    /// All definitions of a tenant, ascending by id. None once the engine has stopped.
-    #[must_use]
-    pub fn definitions(&self, tenant: TenantId) -> Vec<Definition> {
-        let found =
-            self.call(move |service| Ok(service.engine.definitions(tenant).cloned().collect()));
-        found.unwrap_or_default()
+    /// All definitions of a tenant, ascending by id.
+    pub fn definitions(&self, tenant: TenantId) -> Result<Vec<Definition>, Error> {
+        self.call(move |service| Ok(service.engine.definitions(tenant).cloned().collect()))
     }
 
-    /// All alarms of a tenant, ascending by id. None once the engine has stopped.
+    /// All alarms of a tenant, ascending by id.
+    pub fn alarms(&self, tenant: TenantId) -> Result<Vec<Alarm>, Error> {
+        self.call(move |service| Ok(service.engine.alarms(tenant)))
+    }
+
+    /// Why alarms are no longer evaluated, if that is so.
     #[must_use]
-    pub fn alarms(&self, tenant: TenantId) -> Vec<Alarm> {
-        self.call(move |service| Ok(service.engine.alarms(tenant))).unwrap_or_default()
+    pub fn failure(&self) -> Option<String> {
+        self.shared.failure.get().map(ToString::to_string)
     }
 
     /// One alarm.

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use moneta_alerting::{Alarms, Notifier, NotifySettings, Settings, State};
 use moneta_storage::clock::{Clock, SystemClock};
+use moneta_storage::feed::Consumer;
 use moneta_storage::{Store, StoreConfig};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -143,8 +144,18 @@ async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<(Store, Alarms),
         definitions_max: config.alarms.definitions_max,
         valid_notification_periods: config.notifications.periods_seconds.clone(),
     };
+    let storage = &config.storage;
+    let store_config = StoreConfig {
+        durability: storage.durability,
+        live_log_bytes: storage.live_log_mb << 20,
+        flush_age: Duration::from_secs(u64::from(storage.flush_age_seconds)),
+        accept_shorter_log: storage.accept_shorter_log,
+        // The alarms go on where they stopped, and need the log from there.
+        consumer: Consumer::Expected,
+        ..StoreConfig::default()
+    };
     blocking("opening", move || {
-        let store = Store::open(&directory, StoreConfig::default(), clock)?;
+        let store = Store::open(&directory, store_config, clock)?;
         let alarms = Alarms::start(store.clone(), settings)?;
         Ok((store, alarms))
     })
@@ -185,8 +196,8 @@ async fn count_alarms(services: Arc<Services>, mut stop: watch::Receiver<bool>) 
             let mut by_state = [(State::Ok, 0), (State::Undetermined, 0), (State::Alarm, 0)];
             let mut definitions = 0;
             for tenant in counted.store.tenants() {
-                definitions += counted.alarms.definitions(tenant).len();
-                for alarm in counted.alarms.alarms(tenant) {
+                definitions += counted.alarms.definitions(tenant)?.len();
+                for alarm in counted.alarms.alarms(tenant)? {
                     for (state, count) in &mut by_state {
                         *count += usize::from(alarm.state == *state);
                     }

@@ -205,7 +205,7 @@ impl Subject for Stored {
 
     fn alarms(&mut self) -> Vec<Alarm> {
         let (store, alarms) = self.open();
-        store.tenants().into_iter().flat_map(|tenant| alarms.alarms(tenant)).collect()
+        store.tenants().into_iter().flat_map(|tenant| alarms.alarms(tenant).unwrap()).collect()
     }
 
     fn waiting(&mut self) -> Option<usize> {

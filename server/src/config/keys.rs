@@ -100,6 +100,31 @@ pub(crate) const KEYS: &[Key] = &[
          listen on other than loopback addresses, and to be called by other than loopback host names.",
     ),
     key(
+        "storage.durability",
+        Kind::Text,
+        "\"batch\"",
+        "When a write is acknowledged. \"batch\": when it is synced to disk. \"os\": when the operating\n\
+         system has it; a power cut then loses the last moments.",
+    ),
+    key(
+        "storage.live_log_mb",
+        number(1, 65_536),
+        "256",
+        "Log that makes the head be written into segments, megabytes. Memory grows with it.",
+    ),
+    key(
+        "storage.flush_age_seconds",
+        number(1, 86_400),
+        "7200",
+        "Age of the oldest sample in the head that makes it be written into segments, seconds.",
+    ),
+    key(
+        "storage.accept_shorter_log",
+        Kind::Switch,
+        "false",
+        "Start although acknowledged writes at the end of the log are damaged or missing.",
+    ),
+    key(
         "auth.mode",
         Kind::Text,
         "\"none\"",

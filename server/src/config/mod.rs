@@ -9,6 +9,8 @@ mod raw;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use moneta_storage::Durability;
+
 pub(crate) use keys::{KEYS, Kind};
 use raw::Raw;
 
@@ -28,6 +30,8 @@ pub struct ConfigSources {
 pub struct Config {
     /// Listening and limits.
     pub server: ServerConfig,
+    /// Keeping of data.
+    pub storage: StorageConfig,
     /// Who is let in.
     pub auth: AuthMode,
     /// Readings of this machine.
@@ -57,6 +61,19 @@ pub struct ServerConfig {
     pub connections_max: usize,
     /// Whether to serve other machines without authentication; default false.
     pub allow_remote_without_auth: bool,
+}
+
+/// `[storage]`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StorageConfig {
+    /// When a write is acknowledged; default when it is synced.
+    pub durability: Durability,
+    /// Log that makes the head flush, megabytes; default 256, 1 to 65 536.
+    pub live_log_mb: u64,
+    /// Age of the oldest sample in the head that makes it flush, seconds; default 2 hours.
+    pub flush_age_seconds: u32,
+    /// Whether to start without acknowledged writes that are damaged or missing; default false.
+    pub accept_shorter_log: bool,
 }
 
 /// `auth.mode`

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use moneta_storage::Durability;
+
 use super::keys::{KEYS, Key, Kind};
 use super::{
     AlarmsConfig, AuthMode, CollectorConfig, Config, ConfigError, ConfigSources,
-    NotificationsConfig, QueryConfig, ServerConfig,
+    NotificationsConfig, QueryConfig, ServerConfig, StorageConfig,
 };
 
 /// Variables that other parts of the program read.
@@ -112,6 +114,12 @@ impl Raw {
                 connections_max: self.size("server.connections_max")?,
                 allow_remote_without_auth: self.switch("server.allow_remote_without_auth")?,
             },
+            storage: StorageConfig {
+                durability: self.durability()?,
+                live_log_mb: self.number("storage.live_log_mb")?,
+                flush_age_seconds: self.seconds("storage.flush_age_seconds")?,
+                accept_shorter_log: self.switch("storage.accept_shorter_log")?,
+            },
             auth: self.auth_mode()?,
             collector: CollectorConfig {
                 enabled: self.switch("collector.enabled")?,
@@ -152,6 +160,14 @@ impl Raw {
                 Err(self.wrong("auth.mode", "is not available yet; the only mode is \"none\""))
             }
             _ => Err(self.wrong("auth.mode", "must be \"none\"")),
+        }
+    }
+
+    fn durability(&self) -> Result<Durability, ConfigError> {
+        match self.text("storage.durability", 1)?.as_str() {
+            "batch" => Ok(Durability::Batch),
+            "os" => Ok(Durability::Os),
+            _ => Err(self.wrong("storage.durability", "must be \"batch\" or \"os\"")),
         }
     }
 

@@ -34,15 +34,11 @@ impl Health {
     }
 
     /// What keeps the server from working; nothing if it is well.
-    pub(crate) fn reasons(&self) -> Vec<&'static str> {
-        let mut reasons = Vec::new();
-        if self.writes_stopped.load(Ordering::Relaxed) {
-            reasons.push("the store can no longer write");
-        }
-        if self.stopping.load(Ordering::Relaxed) {
-            reasons.push("the server is stopping");
-        }
-        reasons
+    pub(crate) fn reasons(&self) -> impl Iterator<Item = &'static str> {
+        let writes = self.writes_stopped.load(Ordering::Relaxed);
+        let stopping = self.stopping.load(Ordering::Relaxed);
+        let writes = writes.then_some("the store can no longer write");
+        writes.into_iter().chain(stopping.then_some("the server is stopping"))
     }
 }
 
@@ -50,7 +46,7 @@ impl Health {
 #[derive(Debug, Serialize)]
 struct Readiness {
     ready: bool,
-    reasons: Vec<&'static str>,
+    reasons: Vec<String>,
 }
 
 impl Services {
@@ -73,7 +69,9 @@ async fn health() -> impl IntoResponse {
 
 async fn ready(State(services): State<Arc<Services>>) -> impl IntoResponse {
     services.look_at_store();
-    let reasons = services.health.reasons();
+    let mut reasons: Vec<String> = services.health.reasons().map(str::to_owned).collect();
+    reasons.extend(services.store.stopped());
+    reasons.extend(services.alarms.failure().map(|why| format!("alarms are not evaluated: {why}")));
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready, reasons }))
@@ -94,9 +92,9 @@ mod tests {
     #[test]
     fn reasons_add_up() {
         let health = Health::default();
-        assert!(health.reasons().is_empty());
+        assert_eq!(health.reasons().next(), None);
         health.writes_have_stopped();
         health.is_stopping();
-        assert_eq!(health.reasons(), ["the store can no longer write", "the server is stopping"]);
+        assert!(health.reasons().eq(["the store can no longer write", "the server is stopping"]));
     }
 }

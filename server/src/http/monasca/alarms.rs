@@ -112,7 +112,7 @@ pub(super) async fn list(call: Call) -> Result<Json<Listing<AlarmObject>>, Failu
         let sorting = sorting(parameters, &SORT_FIELDS)?;
         let (offset, limit) = (row_offset(parameters)?, parameters.limit()?);
         let mut all = match call.tenant() {
-            Some(tenant) => call.services.alarms.alarms(tenant),
+            Some(tenant) => call.services.alarms.alarms(tenant)?,
             None => Vec::new(),
         };
         all.retain(|alarm| filter.accepts(alarm));

@@ -49,7 +49,7 @@ pub(super) async fn count(call: Call) -> Result<Json<CountsAnswer>, Failure> {
         let offset = offset(parameters)?;
         let limit = parameters.limit()?;
         let mut all = match call.tenant() {
-            Some(tenant) => call.services.alarms.alarms(tenant),
+            Some(tenant) => call.services.alarms.alarms(tenant)?,
             None => Vec::new(),
         };
         all.retain(|alarm| filter.accepts(alarm));

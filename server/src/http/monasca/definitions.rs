@@ -52,7 +52,7 @@ pub(super) async fn list(call: Call) -> Result<Json<Listing<DefinitionObject>>, 
         let sorting = sorting(parameters, &SORT_FIELDS)?;
         let (offset, limit) = (row_offset(parameters)?, parameters.limit()?);
         let mut all = match call.tenant() {
-            Some(tenant) => call.services.alarms.definitions(tenant),
+            Some(tenant) => call.services.alarms.definitions(tenant)?,
             None => Vec::new(),
         };
         all.retain(|definition| {

@@ -76,7 +76,7 @@ fn existing(
     wanted: usize,
 ) -> Result<Vec<Transition>, Failure> {
     let alarms = &call.services.alarms;
-    let all = alarms.alarms(tenant).into_iter();
+    let all = alarms.alarms(tenant)?.into_iter();
     let ids: HashSet<String> =
         all.filter(|alarm| has_metric_with(alarm, filter)).map(|alarm| alarm.id).collect();
     let mut found = Vec::new();

@@ -78,7 +78,7 @@ struct Healthcheck {
 /// `GET /healthcheck`: all three parts are this process.
 pub(super) async fn healthcheck(State(services): State<Arc<Services>>) -> impl IntoResponse {
     services.look_at_store();
-    let reason = services.health.reasons().first().copied();
+    let reason = services.health.reasons().next();
     let status = reason.map_or(StatusCode::OK, |_| StatusCode::SERVICE_UNAVAILABLE);
     let part = reason.unwrap_or("OK");
     let answer = Healthcheck { kafka: part, alarms_database: part, metrics_database: part };
