@@ -397,6 +397,12 @@ impl Feed {
         Step::Tell(FeedEvent::Due)
     }
 
+    /// Whether a batch waits, so that a call of [`next`](Self::next) would not wait for a writer.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        !self.replay.is_empty() || self.cursor < self.outlet.lock().newest
+    }
+
     /// Reads the next batches from the log. A gap there means that it was trimmed meanwhile; that is
     /// told by the next step.
     fn read_log(&mut self) -> Result<(), Error> {

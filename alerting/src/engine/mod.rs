@@ -220,6 +220,12 @@ impl Engine {
         Ok(())
     }
 
+    /// How much [`take_effects`](Self::take_effects) would give.
+    #[must_use]
+    pub fn pending_effects(&self) -> usize {
+        self.effects.len()
+    }
+
     /// What has happened since this was last asked for, in order.
     pub fn take_effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)

@@ -16,7 +16,9 @@ use crate::stored::{
 use crate::{history, outbox};
 
 /// State changes that share one batch. In a storm one sync serves this many.
-const JOINT_MAX: usize = 1000;
+pub(super) const JOINT_MAX: usize = 1000;
+/// Feed batches whose consequences share one commit at most.
+pub(super) const BATCHES_JOINT_MAX: u32 = 256;
 
 /// A batch in the making.
 #[derive(Default)]
@@ -36,6 +38,7 @@ impl Service {
     /// anything; else in joint batches, each alarm's changes in one.
     pub(crate) fn commit_with(&mut self, batch: RecordBatch) -> Result<(), Error> {
         let effects = self.engine.take_effects();
+        self.uncommitted = 0;
         if effects.is_empty() && batch.is_empty() {
             return Ok(());
         }
@@ -143,6 +146,8 @@ impl Service {
     /// Each alarm's record carries its own place in the log, so only the last batch, which moves the
     /// common place, has to come after the others.
     pub(super) fn checkpoint(&mut self) -> Result<(), Error> {
+        // An alarm's record must not run ahead of the history of its changes.
+        self.commit_effects()?;
         let position = self.engine.position();
         let mut joint = Joint::default();
         for (tenant, group) in self.engine.take_dirty() {

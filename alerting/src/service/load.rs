@@ -58,6 +58,7 @@ impl Service {
         Ok(Service {
             history: History::new(records.clone()),
             checkpointed: (position.sequence, clock.now()),
+            uncommitted: 0,
             settings,
             records,
             clock,

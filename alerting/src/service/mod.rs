@@ -18,6 +18,8 @@ use moneta_storage::feed::{Feed, FeedBatch, FeedEvent};
 use moneta_storage::model::{Sequence, Timestamp};
 use moneta_storage::record::Records;
 
+use commit::{BATCHES_JOINT_MAX, JOINT_MAX};
+
 use crate::alarms::Settings;
 use crate::engine::Engine;
 use crate::error::Error;
@@ -56,6 +58,8 @@ pub(crate) struct Service {
     waiters: Vec<Waiter>,
     outbox_waker: OutboxWaker,
     checkpointed: (Sequence, Timestamp),
+    /// Batches whose consequences have not been committed yet.
+    uncommitted: u32,
     refused_ahead: u64,
     cut_off_reported: bool,
     ending: Option<Ending>,
@@ -89,7 +93,7 @@ impl Service {
             if let Step::Woken = self.step(None)? {
                 self.carry_out()?;
             }
-            self.answer_waiters();
+            self.answer_waiters()?;
             match self.ending {
                 None => {}
                 Some(Ending::Checkpoint) => return self.checkpoint(),
@@ -134,6 +138,7 @@ impl Service {
                 Ok(Step::On)
             }
             FeedEvent::CutOff => {
+                self.commit_effects()?;
                 self.rebuild()?;
                 Ok(Step::On)
             }
@@ -173,7 +178,14 @@ impl Service {
             );
         }
         self.refused_ahead = refused;
-        self.commit_effects()?;
+        self.uncommitted += 1;
+        // Behind writers that are faster than a sync a batch, one sync serves several.
+        let wait = self.feed.is_behind()
+            && self.uncommitted < BATCHES_JOINT_MAX
+            && self.engine.pending_effects() < JOINT_MAX;
+        if !wait {
+            self.commit_effects()?;
+        }
         // A backlog may keep timers from firing for long.
         self.checkpoint_if_due()
     }
@@ -220,7 +232,10 @@ impl Service {
         self.waiters.push(Waiter { sequence, now, reply });
     }
 
-    fn answer_waiters(&mut self) {
+    fn answer_waiters(&mut self) -> Result<(), Error> {
+        if !self.waiters.is_empty() {
+            self.commit_effects()?;
+        }
         let position = self.engine.position();
         self.waiters.retain(|waiter| {
             let waits = waiter.sequence > position.sequence || waiter.now > position.instant;
@@ -230,5 +245,6 @@ impl Service {
             }
             waits
         });
+        Ok(())
     }
 }
