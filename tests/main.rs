@@ -2,6 +2,8 @@
 //! over HTTP, real clients.
 
 #[cfg(test)]
+mod alarm_crash;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod damage;

@@ -2,6 +2,7 @@
 //! of webhooks.
 
 pub mod crash;
+pub mod http;
 pub mod receiver;
 
 use std::path::Path;

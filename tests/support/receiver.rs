@@ -57,7 +57,10 @@ fn serve(stream: &TcpStream, bodies: &SyncSender<String>) -> io::Result<()> {
     let mut length = 0;
     loop {
         let mut line = String::new();
-        reader.read_line(&mut line)?;
+        if reader.read_line(&mut line)? == 0 {
+            // The sender died before it had said what it wanted.
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         if line.trim().is_empty() {
             break;
         }
