@@ -1,6 +1,7 @@
 //! The handle on alerting: what the server calls. Cheap to clone; every call is synchronous and may
 //! block for a disk sync, so an async caller runs it on a blocking thread.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
@@ -79,7 +80,12 @@ impl Alarms {
         let failure: Arc<OnceLock<Error>> = Arc::default();
         let failed = Arc::clone(&failure);
         let thread = std::thread::Builder::new().name("alarms".into()).spawn(move || {
-            if let Err(error) = service.run() {
+            let ended = std::panic::catch_unwind(AssertUnwindSafe(|| service.run()));
+            let panicked = |_| {
+                let reason = "the engine of the alarms has panicked".to_owned();
+                Err(Error::Store(moneta_storage::Error::Stopped { reason }))
+            };
+            if let Err(error) = ended.unwrap_or_else(panicked) {
                 tracing::error!(%error, "alarms are no longer evaluated");
                 // The first failure is the one that ended the thread.
                 let _ = failed.set(error);
@@ -159,10 +165,12 @@ impl Alarms {
         spec: DefinitionSpec,
     ) -> Result<Definition, Error> {
         let expression = definition::check(&spec, self.shared.settings.window_seconds_max)?;
-        if let Some(text) = self.unknown_action(tenant, &spec)? {
-            return Err(Error::Invalid(text));
-        }
+        let methods = self.shared.methods.clone();
         self.call(move |service| {
+            // Here, where a method is deleted as well: no deletion comes between.
+            if let Some(text) = unknown_action(&methods, tenant, &spec)? {
+                return Err(Error::Invalid(text));
+            }
             if service.engine.definitions(tenant).any(|other| other.spec.name == spec.name) {
                 let name = &spec.name;
                 return Err(Error::Exists(format!(
@@ -180,25 +188,11 @@ impl Alarms {
             service.engine.define(&service.samples, tenant, id, built.clone(), expression)?;
             let mut batch = RecordBatch::new();
             service.put_definition(&mut batch, tenant, id);
+            // What was found ahead of the clock lies before the log that a restart replays.
+            service.put_held_changes(&mut batch);
             service.commit_with(batch)?;
             Ok(built)
         })
-    }
-
-    /// The text about the first action of `spec` that is not a method of the tenant.
-    fn unknown_action(
-        &self,
-        tenant: TenantId,
-        spec: &DefinitionSpec,
-    ) -> Result<Option<String>, Error> {
-        for (state, _, list) in definition::actions(spec) {
-            for id in list {
-                if self.shared.methods.get(tenant, id)?.is_none() {
-                    return Ok(Some(definition::unknown_action(state, id)));
-                }
-            }
-        }
-        Ok(None)
     }
 
     /// Changes a definition.
@@ -210,19 +204,16 @@ impl Alarms {
     ) -> Result<Definition, Error> {
         let uuid = parse_id(DEFINITION, id)?;
         let max = self.shared.settings.window_seconds_max;
-        let old = self.definition(tenant, id)?;
-        let spec = definition::patched(&old.spec, patch.clone());
-        definition::check(&spec, max)?;
-        if let Some(text) = self.unknown_action(tenant, &spec)? {
-            return Err(Error::InvalidUpdate(text));
-        }
+        let methods = self.shared.methods.clone();
         self.call(move |service| {
-            // Another update may have come between.
             let Some(old) = service.engine.definition(tenant, uuid) else {
                 return Err(Error::NotFound { what: DEFINITION, id: uuid.to_string() });
             };
             let spec = definition::patched(&old.spec, patch);
             let expression = definition::check(&spec, max)?;
+            if let Some(text) = unknown_action(&methods, tenant, &spec)? {
+                return Err(Error::InvalidUpdate(text));
+            }
             let old_expression = crate::expression::Expression::parse(&old.spec.expression)?;
             definition::check_update(&old.spec, &old_expression, &spec, &expression)?;
             let namesake = service
@@ -378,14 +369,15 @@ impl Alarms {
             return Err(Error::NotFound { what: "notification method", id: id.to_owned() });
         }
         let method = id.to_owned();
+        let methods = self.shared.methods.clone();
         self.call(move |service| {
             let mut batch = RecordBatch::new();
             for id in service.engine.forget_action(tenant, &method) {
                 service.put_definition(&mut batch, tenant, id);
             }
-            service.commit_with(batch)
-        })?;
-        self.shared.methods.delete(tenant, id)
+            service.commit_with(batch)?;
+            methods.delete(tenant, &method)
+        })
     }
 
     /// Waits until the engine has handled every batch up to `sequence` and every timer up to `now`.
@@ -481,4 +473,20 @@ fn check_text(field: &str, text: Option<&Option<String>>, chars_max: usize) -> R
         ))),
         Some(_) | None => Ok(()),
     }
+}
+
+/// The text about the first action of `spec` that is not a method of the tenant.
+fn unknown_action(
+    methods: &Methods,
+    tenant: TenantId,
+    spec: &DefinitionSpec,
+) -> Result<Option<String>, Error> {
+    for (state, _, list) in definition::actions(spec) {
+        for id in list {
+            if methods.get(tenant, id)?.is_none() {
+                return Ok(Some(definition::unknown_action(state, id)));
+            }
+        }
+    }
+    Ok(None)
 }

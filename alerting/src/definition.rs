@@ -8,6 +8,9 @@ use crate::expression::{Expression, Part};
 use crate::model::{Definition, DefinitionPatch, DefinitionSpec};
 use crate::rule::pair;
 
+/// Most periods that a comparison looks at, two weeks of minutes: an alarm keeps a slot for each.
+const PERIODS_MAX: u32 = 20_160;
+
 const TEXT_CHARS_MAX: usize = 255;
 const ACTION_CHARS_MAX: usize = 50;
 /// Bounds the work of finding keys that contain each other.
@@ -53,6 +56,9 @@ pub(crate) fn check(spec: &DefinitionSpec, window_seconds_max: u32) -> Result<Ex
         return Err(invalid(format!(
             "period times periods is {longest} seconds, at most {window_seconds_max} are allowed"
         )));
+    }
+    if expression.parts.iter().any(|part| part.periods > PERIODS_MAX) {
+        return Err(invalid(format!("times is at most {PERIODS_MAX}")));
     }
     Ok(expression)
 }

@@ -361,7 +361,9 @@ impl Feed {
             return Step::Tell(FeedEvent::CheckpointWanted);
         }
         let batch = match self.replay.front() {
-            Some(batch) => batch,
+            Some(batch) if batch.last_sequence() <= state.newest => batch,
+            // Read from the log before it was published: views do not show it yet.
+            Some(_) => return self.wait_for(state, due),
             None if self.cursor >= state.newest => return self.wait_for(state, due),
             None => {
                 // Drop what is behind the cursor, then the front is the next batch or too new.
@@ -395,6 +397,12 @@ impl Feed {
         }
         state.floor = state.floor.max(due);
         Step::Tell(FeedEvent::Due)
+    }
+
+    /// No batch that comes arrived earlier than this.
+    #[must_use]
+    pub fn floor(&self) -> Timestamp {
+        self.outlet.floor()
     }
 
     /// Whether a batch waits, so that a call of [`next`](Self::next) would not wait for a writer.

@@ -211,8 +211,9 @@ impl Keeper<'_> {
         for (&(tenant, day), ids) in &generation.activity {
             batch.add_bitmap(&Key::Activity(tenant, day), ids);
         }
-        shared.kv.commit(batch, Sync::Disk)?;
+        // First the consumer: one that is behind must not find a gap it knows nothing of.
         shared.feed.trimmed(generation.last);
+        shared.kv.commit(batch, Sync::Disk)?;
         {
             let mut live = shared.live.lock();
             live.closed.pop_front();

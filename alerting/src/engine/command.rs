@@ -39,7 +39,7 @@ impl Engine {
 
     /// Holds back what is stored ahead of the clock for a part: as long as nothing asked for these
     /// series, nobody took note of it.
-    fn hold_stored(
+    pub(super) fn hold_stored(
         &mut self,
         samples: &dyn Samples,
         tenant: TenantId,

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::{Engine, Held, Position, Samples};
 use crate::error::Error;
+use crate::expression::Part;
 use crate::group::{Group, Live, LivePart, Member};
 use crate::matching::{self, GroupNo};
 use crate::model::State;
@@ -224,15 +225,33 @@ impl Engine {
     ///
     /// # Errors
     /// `Store` if stored samples cannot be read.
-    pub fn rebuild_all(&mut self, samples: &dyn Samples, upto: Sequence) -> Result<(), Error> {
+    pub fn rebuild_all(
+        &mut self,
+        samples: &dyn Samples,
+        upto: Sequence,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         self.sight.end(upto);
+        self.sight.position.instant = self.sight.position.instant.max(now);
+        // The views of the gap are not judged: nobody saw what had arrived when they were due.
+        self.timers.clear();
+        let parts: Vec<(TenantId, Part)> = self
+            .rules
+            .values()
+            .flat_map(|rule| rule.expression.parts.iter().map(|part| (rule.tenant, part.clone())))
+            .collect();
+        for (tenant, part) in parts {
+            self.hold_stored(samples, tenant, &part)?;
+        }
+        let now_ms = self.sight.position.instant.millis();
         let numbers: Vec<GroupNo> = self.groups.keys().copied().collect();
         for no in numbers {
             let Some(group) = self.groups.get_mut(&no) else { continue };
             let Some(rule) = self.rules.get(&group.rule) else { continue };
             let Some(live) = &mut group.live else { continue };
             for (part, live) in rule.expression.parts.iter().zip(&mut live.parts) {
-                live.window = Window::new(part, live.window.view_end_ms());
+                let end = next_view_end(now_ms, self.delay_ms, part.period_ms());
+                live.window = Window::new(part, end);
             }
             self.rebuild(samples, no)?;
         }

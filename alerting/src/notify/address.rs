@@ -54,7 +54,9 @@ impl Reach {
 }
 
 fn is_link_local(v4: Ipv4Addr) -> bool {
-    v4.is_link_local() || v4.is_multicast() || v4.is_broadcast()
+    /// Metadata services of clouds that are not link-local.
+    const METADATA: [[u8; 4]; 3] = [[100, 100, 100, 200], [192, 0, 0, 192], [168, 63, 129, 16]];
+    v4.is_link_local() || v4.is_multicast() || v4.is_broadcast() || METADATA.contains(&v4.octets())
 }
 
 fn is_private(v4: Ipv4Addr) -> bool {

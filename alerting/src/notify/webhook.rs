@@ -137,11 +137,15 @@ fn location(response: &Response) -> Option<Url> {
     response.url().join(location).ok()
 }
 
+/// How long the body of an answer is read, so that the connection can be used again.
+const DRAIN_TIME: Duration = Duration::from_millis(500);
+
 async fn judge(response: &mut Response, now: Timestamp) -> Result<u16, Failure> {
     let status = response.status();
     let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let again = again(status, after, now);
-    drain(response).await;
+    // The status counts, however slowly the body comes.
+    let _ = tokio::time::timeout(DRAIN_TIME, drain(response)).await;
     if status.is_success() {
         return Ok(status.as_u16());
     }

@@ -141,6 +141,19 @@ impl Service {
         }
     }
 
+    /// Adds what came to and went from the samples that are held back to a batch.
+    pub(crate) fn put_held_changes(&mut self, batch: &mut RecordBatch) {
+        let (added, gone) = self.engine.take_held_changes();
+        for held in added {
+            let tenant = TenantId::new(held.tenant);
+            batch.put(tenant, RecordKind::HeldBack, &held_id(&held), encode(&held));
+        }
+        for held in gone {
+            let tenant = TenantId::new(held.tenant);
+            batch.delete(tenant, RecordKind::HeldBack, &held_id(&held));
+        }
+    }
+
     /// Commits all that a restart needs to go on from here, then lets the log be trimmed.
     ///
     /// Each alarm's record carries its own place in the log, so only the last batch, which moves the
@@ -159,20 +172,12 @@ impl Service {
                 self.commit(std::mem::take(&mut joint))?;
             }
         }
-        let (added, gone) = self.engine.take_held_changes();
-        for held in added {
-            let tenant = TenantId::new(held.tenant);
-            joint.batch.put(tenant, RecordKind::HeldBack, &held_id(&held), encode(&held));
-        }
-        for held in gone {
-            let tenant = TenantId::new(held.tenant);
-            joint.batch.delete(tenant, RecordKind::HeldBack, &held_id(&held));
-        }
+        self.put_held_changes(&mut joint.batch);
         let stored = encode(&StoredPosition::from(position));
         joint.batch.put(TenantId::SYSTEM, RecordKind::Checkpoint, CHECKPOINT_ID, stored);
         self.commit(joint)?;
         self.feed.release(position.sequence);
-        self.checkpointed = (position.sequence, self.clock.now());
+        self.checkpointed = (position.sequence, self.now());
         Ok(())
     }
 }

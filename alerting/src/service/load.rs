@@ -57,7 +57,7 @@ impl Service {
         let feed = store.feed(position.sequence)?;
         Ok(Service {
             history: History::new(records.clone()),
-            checkpointed: (position.sequence, clock.now()),
+            checkpointed: (position.sequence, clock.now().max(position.instant)),
             uncommitted: 0,
             settings,
             records,

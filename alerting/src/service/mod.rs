@@ -127,6 +127,7 @@ impl Service {
                 // The caller's instant may lie ahead of the clock; only the loop's own moves the engine.
                 if let Some(due) = due.filter(|_| due == own) {
                     self.engine.advance(&self.samples, due)?;
+                    self.samples.rest();
                     self.commit_effects()?;
                 }
                 self.checkpoint_if_due()?;
@@ -164,7 +165,12 @@ impl Service {
     }
 
     fn checkpoint_if_due(&mut self) -> Result<(), Error> {
-        if self.clock.now() >= self.checkpoint_due() { self.checkpoint() } else { Ok(()) }
+        if self.now() >= self.checkpoint_due() { self.checkpoint() } else { Ok(()) }
+    }
+
+    /// The clock, or where the engine has come to if the clock was set back.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now().max(self.engine.position().instant)
     }
 
     fn take_batch(&mut self, batch: &FeedBatch) -> Result<(), Error> {
@@ -197,28 +203,37 @@ impl Service {
             tracing::warn!("alarms fell behind the log; their windows are read again from storage");
         }
         let newest = self.store.newest();
-        self.engine.rebuild_all(&self.samples, newest)?;
+        let now = self.now();
+        self.engine.rebuild_all(&self.samples, newest, now)?;
         self.samples.rest();
         Ok(())
     }
 
-    /// Carries out what has been asked for: after everything acknowledged before, and after all timers
-    /// until now.
+    /// Carries out what has been asked for until now: after everything acknowledged before, and after
+    /// all timers until now. What is asked for meanwhile has its turn after the next batch.
     fn carry_out(&mut self) -> Result<(), Error> {
+        let asked = self.commands.len();
         self.catch_up(self.store.newest())?;
-        let now = self.clock.now().max(self.engine.position().instant);
+        let now = self.now();
+        if self.clock.now() >= now {
+            // A batch that is being committed may have arrived before a timer that is due now.
+            while self.ending.is_none() && !matches!(self.step(Some(now))?, Step::Due) {}
+        }
         self.engine.advance(&self.samples, now)?;
         self.commit_effects()?;
-        while let Ok(command) = self.commands.try_recv() {
+        for command in self.commands.clone().try_iter().take(asked) {
             command(self)?;
             self.samples.rest();
+        }
+        if !self.commands.is_empty() {
+            self.feed.waker().wake();
         }
         Ok(())
     }
 
     /// Consumes the log up to `target`, or whatever arrived up to now if that ends earlier.
     fn catch_up(&mut self, target: Sequence) -> Result<(), Error> {
-        let until = self.clock.now().plus_millis(1);
+        let until = self.now().max(self.feed.floor()).plus_millis(1);
         while self.engine.position().sequence < target && self.ending.is_none() {
             if let Step::Due = self.step(Some(until))? {
                 break;

@@ -11,7 +11,8 @@ use crate::memory::MemoryEngine;
 /// A request of (metric, seconds, value), or the passing of time.
 enum Step<'a> {
     Write(&'a [(&'a str, i64, f64)]),
-    Miss(&'a [(&'a str, i64, f64)]),
+    /// Until these seconds nothing is seen, and these have been written.
+    Miss(i64, &'a [(&'a str, i64, f64)]),
     Until(i64),
 }
 
@@ -45,7 +46,7 @@ fn check_after(before: &[(&str, i64, f64)], expression: &str, steps: &[Step<'_>]
     for step in steps {
         match step {
             Step::Write(written) => engine.write(&rows(written)),
-            Step::Miss(missed) => engine.miss(&rows(missed)),
+            Step::Miss(until, missed) => engine.miss(until * 1000, &rows(missed)),
             Step::Until(seconds) => engine.advance(seconds * 1000),
         }
         for transition in engine.new_transitions() {
@@ -90,6 +91,11 @@ fn each_row_of_a_request_counts_as_a_write_of_its_own() {
 #[test]
 fn after_being_cut_off_the_windows_hold_what_was_missed() {
     use Step::{Miss, Until, Write};
-    let missed = [Write(&[("a", 1, 1.0)]), Miss(&[("a", 2, 99.0), ("a", 1, 3.0)]), Until(90)];
+    let missed = [Write(&[("a", 1, 1.0)]), Miss(2, &[("a", 2, 99.0), ("a", 1, 3.0)]), Until(90)];
     check("avg(a) > 50", &missed, "Alarm Alarm");
+    // The views of a long gap are not judged on windows that nobody filled.
+    let long = [Write(&[("a", 1, 1.0)]), Miss(600, &[("a", 590, 99.0)]), Until(630)];
+    check("avg(a) > 50", &long, "Alarm Alarm");
+    let ahead = [Write(&[("a", 1, 1.0)]), Miss(600, &[("a", 700, 99.0)]), Until(640)];
+    check("max(a) > 50", &ahead, "Alarm Alarm");
 }

@@ -257,7 +257,7 @@ impl MemoryEngine {
     }
 
     /// The samples are stored, but the engine is cut off from the log and takes its windows anew.
-    pub(crate) fn miss(&mut self, rows: &[(Series, i64, f64)]) {
+    pub(crate) fn miss(&mut self, now_ms: i64, rows: &[(Series, i64, f64)]) {
         self.sequence += 1;
         let sequence = Sequence::new(self.sequence);
         for (series, time_ms, value) in rows {
@@ -265,7 +265,8 @@ impl MemoryEngine {
             let mut writes = self.memory.writes.borrow_mut();
             writes.entry(series).or_default().push((sequence, *time_ms, *value));
         }
-        self.engine.rebuild_all(&self.memory, sequence).unwrap();
+        let now = Timestamp::from_millis(now_ms);
+        self.engine.rebuild_all(&self.memory, sequence, now).unwrap();
     }
 
     /// The samples are durable and evaluated, but nothing of what follows from them is stored.
