@@ -1,6 +1,7 @@
 //! [`Samples`] of a store.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use moneta_storage::Store;
@@ -8,7 +9,7 @@ use moneta_storage::model::{
     DimensionMatcher, Dimensions, Selector, Sequence, SeriesId, SeriesKey, TenantId, TimeRange,
     Timestamp, ValueMatcher,
 };
-use moneta_storage::view::{Piece, View};
+use moneta_storage::view::{Piece, SeriesVersions, View};
 
 use crate::engine::Samples;
 use crate::error::Error;
@@ -22,11 +23,76 @@ pub(crate) struct StoreSamples {
     store: Store,
     /// The view used last: one request is often asked about many times.
     view: RefCell<Option<(TenantId, Sequence, View)>>,
+    prefetched: RefCell<Option<Prefetched>>,
+}
+
+/// All versions of the samples of some series from a time on, read at once: one by one, each series
+/// would cost a search through everything in the head.
+struct Prefetched {
+    tenant: TenantId,
+    from: Timestamp,
+    series: HashMap<SeriesId, SeriesVersions>,
+}
+
+impl Prefetched {
+    /// What [`Samples::read`] would give; `None` if that was not prefetched.
+    fn read(
+        &self,
+        tenant: TenantId,
+        series: SeriesId,
+        range: TimeRange,
+        upto: Sequence,
+        each: &mut dyn FnMut(i64, f64),
+    ) -> Option<()> {
+        let versions = self.series.get(&series).filter(|_| self.tenant == tenant)?;
+        if range.start < self.from {
+            return None;
+        }
+        let rows = versions.times.iter().zip(&versions.sequences).zip(&versions.values);
+        let mut visible = rows
+            .map(|((time, sequence), value)| (*time, *sequence, *value))
+            .filter(|(time, sequence, _)| {
+                *sequence <= upto && range.contains(Timestamp::from_millis(*time))
+            })
+            .peekable();
+        while let Some((time, _, value)) = visible.next() {
+            if visible.peek().is_none_or(|(next, ..)| *next != time) {
+                each(time, value);
+            }
+        }
+        Some(())
+    }
 }
 
 impl StoreSamples {
     pub(crate) fn new(store: Store) -> Self {
-        StoreSamples { store, view: RefCell::new(None) }
+        StoreSamples { store, view: RefCell::default(), prefetched: RefCell::default() }
+    }
+
+    /// Reads what is stored of `series` from `from` on, until [`forget`](Self::forget).
+    ///
+    /// # Errors
+    /// `Store` if it cannot be read.
+    pub(crate) fn prefetch(
+        &self,
+        tenant: TenantId,
+        series: &[SeriesId],
+        from: Timestamp,
+    ) -> Result<(), Error> {
+        let mut found: HashMap<SeriesId, SeriesVersions> =
+            series.iter().map(|id| (*id, SeriesVersions::default())).collect();
+        let range = TimeRange::new(from, Timestamp::MAX);
+        self.store.view(tenant).read_versions(series, range, u64::MAX, |id, versions| {
+            found.insert(id, versions);
+            Ok::<_, Error>(())
+        })?;
+        *self.prefetched.borrow_mut() = Some(Prefetched { tenant, from, series: found });
+        Ok(())
+    }
+
+    /// Lets go of what was prefetched.
+    pub(crate) fn forget(&self) {
+        *self.prefetched.borrow_mut() = None;
     }
 
     /// Lets go of the view, and so of the files it holds.
@@ -66,6 +132,10 @@ impl Samples for StoreSamples {
         upto: Sequence,
         each: &mut dyn FnMut(i64, f64),
     ) -> Result<(), Error> {
+        let prefetched = self.prefetched.borrow();
+        if prefetched.as_ref().and_then(|p| p.read(tenant, series, range, upto, each)).is_some() {
+            return Ok(());
+        }
         let mut kept = self.view.borrow_mut();
         let current = kept.as_ref().is_some_and(|(t, s, _)| (*t, *s) == (tenant, upto));
         if !current {

@@ -26,6 +26,18 @@ pub struct SeriesSamples {
     pub metas: Vec<(u32, ValueMeta)>,
 }
 
+/// Rows of one series as they were written: ascending in time, then in the order of writes. Of rows
+/// with equal times the last one counts; what a flush has merged away is gone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SeriesVersions {
+    /// Milliseconds since the epoch.
+    pub times: Vec<i64>,
+    /// One per time.
+    pub sequences: Vec<Sequence>,
+    /// One per time.
+    pub values: Vec<f64>,
+}
+
 /// What is known of a block without decoding it. Values are finite.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Summary {
@@ -123,6 +135,36 @@ impl View {
                 if !found.rows.times.is_empty() {
                     let SeriesRows { times, values, metas, .. } = found.rows;
                     each(id, SeriesSamples { times, values, metas })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads `series` in `range`, calling `each` once per series that has rows there, with all their
+    /// versions. For a reader that wants to know what was there at several moments.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn read_versions<E: From<Error>>(
+        &self,
+        series: &[SeriesId],
+        range: TimeRange,
+        samples_max: u64,
+        mut each: impl FnMut(SeriesId, SeriesVersions) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut budget = Budget { left: samples_max, max: samples_max };
+        for chunk in series.chunks(SERIES_AT_ONCE) {
+            let found = self.find(chunk, range, &mut budget)?;
+            for (&id, mut found) in chunk.iter().zip(found) {
+                for (segment, entry) in &found.blocks {
+                    decode_block(segment, entry, range, &mut found.rows, &mut budget)?;
+                }
+                merge::sort(&mut found.rows);
+                if !found.rows.times.is_empty() {
+                    let SeriesRows { times, sequences, values, .. } = found.rows;
+                    let sequences = sequences.into_iter().map(Sequence::new).collect();
+                    each(id, SeriesVersions { times, sequences, values })?;
                 }
             }
         }

@@ -107,6 +107,11 @@ impl Engine {
         if !value.is_finite() && newest == i64::MAX {
             return Ok(());
         }
+        if time <= newest && newest < i64::MAX && self.is_settled(series, arrival, matched) {
+            // Only in a replay: whatever this sample meant is in the records already.
+            self.sight.show(series.0, series.1, time, value);
+            return Ok(());
+        }
         let old = match arrival {
             // A released sample was invisible until now.
             Arrival::Released(_) => None,
@@ -130,6 +135,18 @@ impl Engine {
             self.remember_newest(series, time);
         }
         Ok(())
+    }
+
+    /// Whether every definition that wants the series has seen it, and every group it feeds has this
+    /// arrival in its state. `matched`: the first is known to be so.
+    fn is_settled(&self, series: (TenantId, SeriesId), arrival: Arrival, matched: bool) -> bool {
+        let Some(Entry::Known(known)) = self.series.get(&series) else { return false };
+        let covers = |(no, _): &(GroupNo, usize)| {
+            self.groups.get(no).is_some_and(|group| group.position.covers(arrival))
+        };
+        !known.feeds.is_empty()
+            && known.feeds.iter().all(covers)
+            && (matched || self.is_seen_by_all(series, &known.key))
     }
 
     /// Raises the newest time of a series.

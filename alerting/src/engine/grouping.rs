@@ -39,6 +39,14 @@ impl Engine {
         by_metric.into_iter().flatten().filter_map(fits).collect()
     }
 
+    /// Whether every definition that a series qualifies for has seen it.
+    pub(super) fn is_seen_by_all(&self, series: (TenantId, SeriesId), key: &SeriesKey) -> bool {
+        let seen = |(id, _): (Uuid, u64)| {
+            self.rules.get(&id).is_some_and(|rule| rule.matching.has_seen(series.1))
+        };
+        self.rules_for(series.0, key).into_iter().all(seen)
+    }
+
     /// Whether a series qualifies for any definition.
     pub(super) fn qualifies(
         &self,

@@ -14,13 +14,19 @@ use crate::alarms::Settings;
 use crate::definition;
 use crate::engine::{Engine, EngineSettings, Position, StoredGroup};
 use crate::error::Error;
-use crate::expression::Expression;
+use crate::expression::{Expression, Part};
 use crate::history::History;
 use crate::store_samples::StoreSamples;
 use crate::stored::{CHECKPOINT_ID, StoredDefinition, StoredPosition, attachment, decode, encode};
 
 /// Records read at once.
 const PAGE: usize = 1000;
+/// Series whose samples are read together.
+const SERIES_TOGETHER: usize = 1024;
+/// What is read together reaches back at least so far: where the search for the newest sample begins.
+const LOOK_MS_MIN: i64 = 2 * 3_600_000;
+/// And at most so far: the rest of longer windows is read series by series, so that memory is bounded.
+const LOOK_MS_MAX: i64 = 24 * 3_600_000;
 
 impl Service {
     /// Loads everything and opens the feed.
@@ -101,13 +107,16 @@ fn load_tenant(
     engine: &mut Engine,
     tenant: TenantId,
 ) -> Result<(), Error> {
+    let mut spans: HashMap<String, i64> = HashMap::new();
     each(records, tenant, RecordKind::Definition, |id, value| {
         let stored: StoredDefinition = decode(value, "alarm definition")?;
         let expression = Expression::parse(&stored.spec.expression)?;
+        let span = span_ms(&expression, stored.spec.empty_coefficient);
         let id = uuid(id, "alarm definition")?;
         let (created, updated) =
             (Timestamp::from_millis(stored.created), Timestamp::from_millis(stored.updated));
         let definition = definition::build(id, stored.spec, &expression, created, updated);
+        spans.insert(definition.id.clone(), span);
         engine.restore_definition(tenant, id, definition, expression, stored.position.into());
         Ok(())
     })?;
@@ -118,12 +127,59 @@ fn load_tenant(
         }
         Ok(())
     })?;
+    let mut groups: Vec<LoadedGroup> = Vec::new();
     each(records, tenant, RecordKind::Alarm, |id, value| {
         let id = uuid(id, "alarm")?;
-        let stored: StoredGroup = decode(value, "alarm")?;
         let series = members.remove(&id).unwrap_or_default();
-        engine.restore_group(samples, id, &stored, &series)
+        groups.push(LoadedGroup { id, stored: decode(value, "alarm")?, series });
+        Ok(())
+    })?;
+    // Groups of one definition look equally far back, so they are read together.
+    groups.sort_by(|a, b| a.stored.definition.cmp(&b.stored.definition));
+    let now = engine.position().instant;
+    for same in groups.chunk_by(|a, b| a.stored.definition == b.stored.definition) {
+        let span = same.first().and_then(|group| spans.get(&group.stored.definition));
+        let from = now.plus_millis(-span.copied().unwrap_or(0).clamp(LOOK_MS_MIN, LOOK_MS_MAX));
+        for some in together(same) {
+            let series: Vec<SeriesId> =
+                some.iter().flat_map(|group| &group.series).copied().collect();
+            samples.prefetch(tenant, &series, from)?;
+            for group in some {
+                engine.restore_group(samples, group.id, &group.stored, &group.series)?;
+            }
+        }
+    }
+    samples.forget();
+    Ok(())
+}
+
+/// A group as its records tell.
+struct LoadedGroup {
+    id: Uuid,
+    stored: StoredGroup,
+    series: Vec<SeriesId>,
+}
+
+/// Groups whose series are read together: at least one, else up to `SERIES_TOGETHER` series.
+fn together(groups: &[LoadedGroup]) -> impl Iterator<Item = &[LoadedGroup]> {
+    let mut count = 0;
+    groups.chunk_by(move |group, next| {
+        count += group.series.len();
+        let fits = count + next.series.len() <= SERIES_TOGETHER;
+        if !fits {
+            count = 0;
+        }
+        fits
     })
+}
+
+/// How far back the windows of a definition's parts, and the search for the end of their data, look.
+fn span_ms(expression: &Expression, empty_coefficient: u32) -> i64 {
+    let span = |part: &Part| {
+        let periods = i64::from(part.periods).saturating_mul(i64::from(empty_coefficient) + 1);
+        periods.saturating_add(2).saturating_mul(i64::from(part.period)).saturating_mul(1000)
+    };
+    expression.parts.iter().map(span).max().unwrap_or(0)
 }
 
 fn uuid(id: &[u8], what: &'static str) -> Result<Uuid, Error> {
