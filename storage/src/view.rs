@@ -124,21 +124,11 @@ impl View {
         samples_max: u64,
         mut each: impl FnMut(SeriesId, SeriesSamples) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut budget = Budget { left: samples_max, max: samples_max };
-        for chunk in series.chunks(SERIES_AT_ONCE) {
-            let found = self.find(chunk, range, &mut budget)?;
-            for (&id, mut found) in chunk.iter().zip(found) {
-                for (segment, entry) in &found.blocks {
-                    decode_block(segment, entry, range, &mut found.rows, &mut budget)?;
-                }
-                merge::resolve(&mut found.rows);
-                if !found.rows.times.is_empty() {
-                    let SeriesRows { times, values, metas, .. } = found.rows;
-                    each(id, SeriesSamples { times, values, metas })?;
-                }
-            }
-        }
-        Ok(())
+        self.each_series(series, range, samples_max, |id, mut rows| {
+            merge::resolve(&mut rows);
+            let SeriesRows { times, values, metas, .. } = rows;
+            each(id, SeriesSamples { times, values, metas })
+        })
     }
 
     /// Reads `series` in `range`, calling `each` once per series that has rows there, with all their
@@ -153,6 +143,22 @@ impl View {
         samples_max: u64,
         mut each: impl FnMut(SeriesId, SeriesVersions) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.each_series(series, range, samples_max, |id, mut rows| {
+            merge::sort(&mut rows);
+            let SeriesRows { times, sequences, values, .. } = rows;
+            let sequences = sequences.into_iter().map(Sequence::new).collect();
+            each(id, SeriesVersions { times, sequences, values })
+        })
+    }
+
+    /// Calls `each` with all rows of each series that has some, in no order of time.
+    fn each_series<E: From<Error>>(
+        &self,
+        series: &[SeriesId],
+        range: TimeRange,
+        samples_max: u64,
+        mut each: impl FnMut(SeriesId, SeriesRows) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut budget = Budget { left: samples_max, max: samples_max };
         for chunk in series.chunks(SERIES_AT_ONCE) {
             let found = self.find(chunk, range, &mut budget)?;
@@ -160,11 +166,8 @@ impl View {
                 for (segment, entry) in &found.blocks {
                     decode_block(segment, entry, range, &mut found.rows, &mut budget)?;
                 }
-                merge::sort(&mut found.rows);
                 if !found.rows.times.is_empty() {
-                    let SeriesRows { times, sequences, values, .. } = found.rows;
-                    let sequences = sequences.into_iter().map(Sequence::new).collect();
-                    each(id, SeriesVersions { times, sequences, values })?;
+                    each(id, found.rows)?;
                 }
             }
         }
