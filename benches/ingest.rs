@@ -3,6 +3,7 @@
 //!
 //! A batch holds one sample of each of its series, as an agent's report does. Two writers wait for
 //! their acknowledgements, so what joins in a commit is what a small server sees.
+//! 2 cores, x86-64, `--quick`: 4.0 M samples/s with 1000 series, 2.6 M samples/s with 100 000.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
