@@ -152,7 +152,7 @@ fn selections(store: &Store, model: &Model, range: TimeRange) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_store_answers_like_a_map(

@@ -186,10 +186,11 @@ impl Alarms {
             let now = service.engine.position().instant;
             let built = definition::build(id, spec, &expression, now, now);
             service.engine.define(&service.samples, tenant, id, built.clone(), expression)?;
+            // What was found ahead of the clock lies before the log that a restart replays, so it is
+            // made durable first.
+            service.checkpoint()?;
             let mut batch = RecordBatch::new();
             service.put_definition(&mut batch, tenant, id);
-            // What was found ahead of the clock lies before the log that a restart replays.
-            service.put_held_changes(&mut batch);
             service.commit_with(batch)?;
             Ok(built)
         })

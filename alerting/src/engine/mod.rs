@@ -27,6 +27,7 @@ pub use crate::held::Held;
 pub use crate::samples::Samples;
 pub use crate::sight::Position;
 pub use effect::Effect;
+pub(crate) use stored::LOOK_BACK_MS;
 pub use stored::{StoredAlarm, StoredGroup, StoredPart};
 
 use crate::error::Error;

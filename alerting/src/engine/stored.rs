@@ -10,13 +10,16 @@ use moneta_storage::model::{Dimensions, Sequence, SeriesId, TenantId, Timestamp}
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Engine, Held, Position, Samples};
+use super::{Engine, Entry, Held, Position, Samples};
 use crate::error::Error;
 use crate::expression::Part;
 use crate::group::{Group, Live, LivePart, Member};
 use crate::matching::{self, GroupNo};
 use crate::model::State;
 use crate::window::{Window, next_view_end};
+
+/// How far back a restart looks for the newest sample of a series at once.
+pub(crate) const LOOK_BACK_MS: i64 = 2 * 3_600_000;
 
 /// A candidate or an alarm.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -216,9 +219,24 @@ impl Engine {
             },
         );
         self.sight.position = position;
-        let built = self.rebuild(samples, no);
+        let built = self.rebuild(samples, no).and_then(|_| self.restore_newest(samples, no));
         self.sight.position = here;
-        built.map(|_| ())
+        built
+    }
+
+    /// Finds out what the newest sample of each series of a group was, so that a repeated one is told
+    /// from a new one. Where there is none in the last hours, whatever is older is looked up.
+    fn restore_newest(&mut self, samples: &dyn Samples, no: GroupNo) -> Result<(), Error> {
+        let Some(group) = self.groups.get(&no) else { return Ok(()) };
+        let since = self.sight.position.instant.plus_millis(-LOOK_BACK_MS).millis();
+        for id in group.members.keys() {
+            let series = (group.tenant, *id);
+            let found = self.sight.newest(samples, series, (since, i64::MAX))?;
+            if let Some(Entry::Known(known)) = self.series.get_mut(&series) {
+                known.newest = known.newest.max(found.map_or(since, |(time, _)| time));
+            }
+        }
+        Ok(())
     }
 
     /// Reads all windows again, as of `upto`, after arrivals have been missed. Nothing is judged.

@@ -141,24 +141,11 @@ impl Service {
         }
     }
 
-    /// Adds what came to and went from the samples that are held back to a batch.
-    pub(crate) fn put_held_changes(&mut self, batch: &mut RecordBatch) {
-        let (added, gone) = self.engine.take_held_changes();
-        for held in added {
-            let tenant = TenantId::new(held.tenant);
-            batch.put(tenant, RecordKind::HeldBack, &held_id(&held), encode(&held));
-        }
-        for held in gone {
-            let tenant = TenantId::new(held.tenant);
-            batch.delete(tenant, RecordKind::HeldBack, &held_id(&held));
-        }
-    }
-
     /// Commits all that a restart needs to go on from here, then lets the log be trimmed.
     ///
     /// Each alarm's record carries its own place in the log, so only the last batch, which moves the
     /// common place, has to come after the others.
-    pub(super) fn checkpoint(&mut self) -> Result<(), Error> {
+    pub(crate) fn checkpoint(&mut self) -> Result<(), Error> {
         // An alarm's record must not run ahead of the history of its changes.
         self.commit_effects()?;
         let position = self.engine.position();
@@ -172,7 +159,15 @@ impl Service {
                 self.commit(std::mem::take(&mut joint))?;
             }
         }
-        self.put_held_changes(&mut joint.batch);
+        let (added, gone) = self.engine.take_held_changes();
+        for held in added {
+            let tenant = TenantId::new(held.tenant);
+            joint.batch.put(tenant, RecordKind::HeldBack, &held_id(&held), encode(&held));
+        }
+        for held in gone {
+            let tenant = TenantId::new(held.tenant);
+            joint.batch.delete(tenant, RecordKind::HeldBack, &held_id(&held));
+        }
         let stored = encode(&StoredPosition::from(position));
         joint.batch.put(TenantId::SYSTEM, RecordKind::Checkpoint, CHECKPOINT_ID, stored);
         self.commit(joint)?;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{Command, OutboxWaker, Service};
 use crate::alarms::Settings;
 use crate::definition;
-use crate::engine::{Engine, EngineSettings, Position, StoredGroup};
+use crate::engine::{Engine, EngineSettings, LOOK_BACK_MS, Position, StoredGroup};
 use crate::error::Error;
 use crate::expression::{Expression, Part};
 use crate::history::History;
@@ -23,9 +23,7 @@ use crate::stored::{CHECKPOINT_ID, StoredDefinition, StoredPosition, attachment,
 const PAGE: usize = 1000;
 /// Series whose samples are read together.
 const SERIES_TOGETHER: usize = 1024;
-/// What is read together reaches back at least so far: where the search for the newest sample begins.
-const LOOK_MS_MIN: i64 = 2 * 3_600_000;
-/// And at most so far: the rest of longer windows is read series by series, so that memory is bounded.
+/// What is read together reaches back at most so far: the rest of longer windows is read series by series, so that memory is bounded.
 const LOOK_MS_MAX: i64 = 24 * 3_600_000;
 
 impl Service {
@@ -139,7 +137,7 @@ fn load_tenant(
     let now = engine.position().instant;
     for same in groups.chunk_by(|a, b| a.stored.definition == b.stored.definition) {
         let span = same.first().and_then(|group| spans.get(&group.stored.definition));
-        let from = now.plus_millis(-span.copied().unwrap_or(0).clamp(LOOK_MS_MIN, LOOK_MS_MAX));
+        let from = now.plus_millis(-span.copied().unwrap_or(0).clamp(LOOK_BACK_MS, LOOK_MS_MAX));
         for some in together(same) {
             let series: Vec<SeriesId> =
                 some.iter().flat_map(|group| &group.series).copied().collect();

@@ -14,6 +14,8 @@ enum Step<'a> {
     /// Until these seconds nothing is seen, and these have been written.
     Miss(i64, &'a [(&'a str, i64, f64)]),
     Until(i64),
+    /// What is not on disk is gone.
+    Crash,
 }
 
 /// The states the alarm of `expression` goes through from its creation, or "" if there is none.
@@ -47,6 +49,7 @@ fn check_after(before: &[(&str, i64, f64)], expression: &str, steps: &[Step<'_>]
         match step {
             Step::Write(written) => engine.write(&rows(written)),
             Step::Miss(until, missed) => engine.miss(until * 1000, &rows(missed)),
+            Step::Crash => engine.crash(),
             Step::Until(seconds) => engine.advance(seconds * 1000),
         }
         for transition in engine.new_transitions() {
@@ -71,11 +74,12 @@ fn what_is_no_number_is_no_data() {
 
 #[test]
 fn samples_ahead_of_the_clock_wait_also_for_a_definition_that_comes_later() {
-    use Step::{Until, Write};
+    use Step::{Crash, Until, Write};
     let ahead: &[(&str, i64, f64)] = &[("a", 200, 9.0), ("b", 200, 9.0)];
     check_after(ahead, "max(a) > 5", &[Until(139)], "");
     check_after(ahead, "max(a) > 5", &[Until(140)], "Alarm Alarm");
     check_after(ahead, "last(a) > 5", &[Write(&[("a", 200, 1.0)]), Until(140)], "Ok Ok");
+    check_after(ahead, "max(a) > 5", &[Crash, Until(140)], "Alarm Alarm");
     check_after(&[], "max(a) > 5", &[Write(ahead), Until(140)], "Alarm Alarm");
 }
 

@@ -342,6 +342,7 @@ impl Subject for MemoryEngine {
                 let spec = spec(label, expression, match_by, logic, empty_coefficient);
                 let definition = definition(id, spec, &parsed, self.now());
                 self.engine.define(&self.memory, tenant, id, definition, parsed).unwrap();
+                self.checkpoint();
                 self.store_definition(label);
             }
             Action::Create { label, series } => {
