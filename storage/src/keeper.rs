@@ -3,13 +3,11 @@
 
 use std::cell::RefCell;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
-
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::error::Error;
 use crate::head::{Generation, RUN_ROWS, RUNS_PER_LEVEL, Run};
@@ -22,6 +20,7 @@ use crate::segment::{
     SEGMENT_BYTES_MAX, Segment, SegmentAddress, SegmentWriter, SeriesPlace, SeriesRows,
     partition_of,
 };
+use crate::sieve::Sieve;
 use crate::threads::Shared;
 
 /// How often the keeper looks for itself.
@@ -41,20 +40,25 @@ pub(crate) enum Order {
     /// Look whether there is something to do.
     Nudge,
     /// Write the head into segments.
-    Flush(mpsc::SyncSender<Result<(), Error>>),
+    Flush(SyncSender<Result<(), Error>>),
     /// Merge every partition into one segment, as far as sizes allow.
-    Merge(mpsc::SyncSender<Result<(), Error>>),
+    Merge(SyncSender<Result<(), Error>>),
+    /// Write a segment again without what may not be seen.
+    Rewrite(Arc<Segment>, SyncSender<Result<(), Error>>),
+    /// Take segments out of the store of which nothing may be seen.
+    Remove(Vec<Arc<Segment>>, SyncSender<Result<(), Error>>),
     Stop,
 }
 
 /// How other threads reach the keeper.
 pub(crate) struct Handle {
-    orders: Sender<Order>,
+    /// A message that is still inside when the receiver goes is dropped, and its reply with it.
+    orders: SyncSender<Order>,
 }
 
 impl Handle {
     pub(crate) fn new() -> (Self, Receiver<Order>) {
-        let (orders, inbox) = crossbeam_channel::bounded(16);
+        let (orders, inbox) = mpsc::sync_channel(16);
         (Handle { orders }, inbox)
     }
 
@@ -79,6 +83,8 @@ pub(crate) fn run(shared: &Arc<Shared>, inbox: &Receiver<Order>) {
             // Those who asked may have gone; then nobody needs the answer.
             Ok(Order::Flush(reply)) => drop(reply.send(keeper.flush())),
             Ok(Order::Merge(reply)) => drop(reply.send(keeper.merge_all())),
+            Ok(Order::Rewrite(segment, reply)) => drop(reply.send(keeper.rewrite(&segment))),
+            Ok(Order::Remove(segments, reply)) => drop(reply.send(keeper.remove(&segments))),
             Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
         }
     }
@@ -91,7 +97,7 @@ struct Keeper<'a> {
 }
 
 /// Looks metrics up, remembering the tenant of the last look-up.
-fn metric_lookup(shared: &Shared) -> impl Fn(TenantId, SeriesId) -> MetricNo {
+pub(crate) fn metric_lookup(shared: &Shared) -> impl Fn(TenantId, SeriesId) -> MetricNo {
     let last = RefCell::new(None);
     move |tenant, series| {
         let mut last = last.borrow_mut();
@@ -259,11 +265,15 @@ impl Keeper<'_> {
         new_series.sort_unstable();
         new_series.dedup();
         let newest = generation.partitions.last().copied();
+        // Numbers first, then the sieve: see there.
+        let addresses: BTreeMap<i32, SegmentAddress> =
+            generation.partitions.iter().map(|&day| (day, self.new_address(day))).collect();
+        let sieve = Sieve::now(self.shared);
         let mut segments = Vec::new();
-        let partitions: Vec<i32> = generation.partitions.iter().copied().collect();
-        for some in partitions.chunks(PARTITIONS_AT_ONCE) {
-            let some: BTreeSet<i32> = some.iter().copied().collect();
-            let written = self.write_partitions(&runs, &some).and_then(|writers| {
+        let addresses: Vec<(i32, SegmentAddress)> = addresses.into_iter().collect();
+        for some in addresses.chunks(PARTITIONS_AT_ONCE) {
+            let some: BTreeMap<i32, SegmentAddress> = some.iter().cloned().collect();
+            let written = self.write_partitions(&runs, &some, &sieve).and_then(|writers| {
                 for (partition, (address, writer)) in writers {
                     let table = if Some(partition) == newest { new_series.as_slice() } else { &[] };
                     segments.extend(self.finish(address, writer, (first, last), table)?);
@@ -278,32 +288,32 @@ impl Keeper<'_> {
         Ok(segments)
     }
 
-    /// Starts a segment for each of `partitions` and adds the rows that lie in them.
+    /// Starts a segment for each partition in `addresses` and adds the rows that lie in them.
     fn write_partitions(
         &self,
         runs: &[&Run],
-        partitions: &BTreeSet<i32>,
+        addresses: &BTreeMap<i32, SegmentAddress>,
+        sieve: &Sieve<'_>,
     ) -> Result<BTreeMap<i32, (SegmentAddress, SegmentWriter)>, Error> {
         let metric_of = metric_lookup(self.shared);
         let sources = runs.iter().map(|run| Source::run(run, &metric_of)).collect();
         let mut writers: BTreeMap<i32, (SegmentAddress, SegmentWriter)> = BTreeMap::new();
         merge::for_each_series(sources, |place, rows| {
+            sieve.sift(place, rows);
             merge::resolve(rows);
             let mut add = |partition: i32, part: &SeriesRows| -> Result<(), Error> {
-                if !partitions.contains(&partition) {
-                    return Ok(());
-                }
+                let Some(address) = addresses.get(&partition) else { return Ok(()) };
                 let writer = match writers.entry(partition) {
                     Entry::Occupied(entry) => entry.into_mut(),
                     Entry::Vacant(entry) => {
-                        let address = self.new_address(partition);
-                        let writer = self.open_writer(&address, 0)?;
-                        entry.insert((address, writer))
+                        let writer = self.open_writer(address, 0)?;
+                        entry.insert((address.clone(), writer))
                     }
                 };
                 writer.1.add(place, part)
             };
             match (rows.times.first(), rows.times.last()) {
+                (None, _) | (_, None) => Ok(()),
                 (Some(&first), Some(&last)) if partition_of(first) == partition_of(last) => {
                     add(partition_of(first), rows)
                 }
@@ -396,19 +406,57 @@ impl Keeper<'_> {
         Ok(())
     }
 
+    /// Writes a segment again without what may not be seen.
+    fn rewrite(&self, segment: &Arc<Segment>) -> Result<(), Error> {
+        let is_live = |live: &Arc<Segment>| Arc::ptr_eq(live, segment);
+        if !self.shared.live.lock().segments.iter().any(is_live) {
+            // A merge came first, and left the same things out.
+            return Ok(());
+        }
+        self.replace(std::slice::from_ref(segment), segment.facts.level)
+    }
+
+    /// Takes segments out of the store.
+    fn remove(&self, segments: &[Arc<Segment>]) -> Result<(), Error> {
+        let mut batch = Batch::default();
+        for segment in segments {
+            batch.delete(&manifest::key(&segment.address));
+        }
+        self.shared.kv.commit(batch, Sync::Disk)?;
+        let removed: Vec<u64> = segments.iter().map(|segment| segment.address.number).collect();
+        self.shared.live.lock().swap_segments(&removed, Vec::new());
+        self.shared.kv.flush_manifest()?;
+        for segment in segments {
+            segment.replaced();
+        }
+        Ok(())
+    }
+
     /// Replaces neighbouring segments of a partition by one with the same samples.
     fn merge_segments(&self, inputs: &[Arc<Segment>]) -> Result<(), Error> {
+        let level = inputs.iter().map(|segment| segment.facts.level).max().unwrap_or(0);
+        self.replace(inputs, level.saturating_add(1))
+    }
+
+    /// Replaces neighbouring segments of a partition by one of `level` with those of their samples
+    /// that may be seen.
+    fn replace(&self, inputs: &[Arc<Segment>], level: u8) -> Result<(), Error> {
         let (Some(first), Some(last)) = (inputs.first(), inputs.last()) else { return Ok(()) };
         let metric_of = metric_lookup(self.shared);
         let mut sources = Vec::with_capacity(inputs.len() * 2);
         for segment in inputs {
             sources.extend(Source::segment(segment, &metric_of)?);
         }
-        let level = inputs.iter().map(|segment| segment.facts.level).max().unwrap_or(0);
+        // The number first, then the sieve: see there.
         let address = self.new_address(first.address.partition);
-        let mut writer = self.open_writer(&address, level.saturating_add(1))?;
+        let sieve = Sieve::now(self.shared);
+        let mut writer = self.open_writer(&address, level)?;
         let mut places = Vec::new();
         merge::for_each_series(sources, |place, rows| {
+            sieve.sift(place, rows);
+            if rows.times.is_empty() {
+                return Ok(());
+            }
             merge::resolve(rows);
             places.push(place);
             writer.add(place, rows)

@@ -93,6 +93,14 @@ pub(crate) enum Key<'a> {
     Activity(TenantId, i32),
     /// A joint batch, by the sequence of its first request.
     Wal(Sequence),
+    /// Retention policies.
+    Policies,
+    /// What of a tenant had expired when policies last changed.
+    Floors(TenantId),
+    /// What a deletion hides, by its number.
+    Tombstone(u64),
+    /// What became of a deletion, by its number.
+    Deletion(u64),
     /// A segment: retention class, partition (days since the epoch), number of its file.
     Segment(u8, i32, u64),
     /// A record of the layers above.
@@ -101,6 +109,10 @@ pub(crate) enum Key<'a> {
 
 const META_FACT: u8 = 1;
 const META_TENANT: u8 = 2;
+const META_POLICIES: u8 = 3;
+const META_FLOORS: u8 = 4;
+const META_TOMBSTONE: u8 = 5;
+const META_DELETION: u8 = 6;
 const SERIES_BY_ID: u8 = 1;
 const SERIES_BY_HASH: u8 = 2;
 const SERIES_METRIC: u8 = 3;
@@ -108,7 +120,12 @@ const SERIES_METRIC: u8 = 3;
 impl Key<'_> {
     pub(crate) const fn family(&self) -> Family {
         match self {
-            Key::Fact(_) | Key::Tenant(_) => Family::Meta,
+            Key::Fact(_)
+            | Key::Tenant(_)
+            | Key::Policies
+            | Key::Floors(_)
+            | Key::Tombstone(_)
+            | Key::Deletion(_) => Family::Meta,
             Key::Series(..) | Key::SeriesHash(..) | Key::Metric(..) => Family::Series,
             Key::Posting(..) => Family::Posting,
             Key::Activity(..) => Family::Activity,
@@ -125,6 +142,19 @@ impl Key<'_> {
             Key::Tenant(tenant) => {
                 out.push(META_TENANT);
                 put_u32(&mut out, tenant.number());
+            }
+            Key::Policies => out.push(META_POLICIES),
+            Key::Floors(tenant) => {
+                out.push(META_FLOORS);
+                put_u32(&mut out, tenant.number());
+            }
+            Key::Tombstone(number) => {
+                out.push(META_TOMBSTONE);
+                out.extend_from_slice(&number.to_be_bytes());
+            }
+            Key::Deletion(number) => {
+                out.push(META_DELETION);
+                out.extend_from_slice(&number.to_be_bytes());
             }
             Key::Series(tenant, series) => {
                 out.push(SERIES_BY_ID);
@@ -187,6 +217,25 @@ pub(crate) fn record_prefix(tenant: TenantId, kind: RecordKind) -> Vec<u8> {
 pub(crate) const METRIC_PREFIX: [u8; 1] = [SERIES_METRIC];
 /// What all keys of tenants begin with.
 pub(crate) const TENANT_PREFIX: [u8; 1] = [META_TENANT];
+
+/// What all keys of floors begin with.
+pub(crate) const FLOORS_PREFIX: [u8; 1] = [META_FLOORS];
+/// What all keys of tombstones begin with.
+pub(crate) const TOMBSTONE_PREFIX: [u8; 1] = [META_TOMBSTONE];
+/// What all keys of deletions begin with.
+pub(crate) const DELETION_PREFIX: [u8; 1] = [META_DELETION];
+
+/// Reads the tenant of a key of floors.
+pub(crate) fn decode_floors(key: &[u8]) -> Option<TenantId> {
+    let (tenant, rest) = take_u32(key.strip_prefix(&FLOORS_PREFIX)?)?;
+    rest.is_empty().then(|| TenantId::new(tenant))
+}
+
+/// Reads the number of a tombstone's or a deletion's key.
+pub(crate) fn decode_numbered(key: &[u8]) -> Option<u64> {
+    let (_, number) = key.split_first()?;
+    Some(u64::from_be_bytes(number.try_into().ok()?))
+}
 
 /// Reads the tenant and the number of a metric's key.
 pub(crate) fn decode_metric(key: &[u8]) -> Option<(TenantId, MetricNo)> {

@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::batch::Batch;
+use crate::deletion::Tombstone;
 use crate::head::{Generation, Run};
+use crate::model::Sequence;
 use crate::segment::Segment;
 
 /// The live data of a store.
@@ -23,6 +25,8 @@ pub(crate) struct State {
     pub(crate) closed: VecDeque<Arc<Generation>>,
     /// Ascending by the sequences they hold.
     pub(crate) segments: Arc<Vec<Arc<Segment>>>,
+    /// In the order in which they came.
+    pub(crate) tombstones: Arc<Vec<Arc<Tombstone>>>,
 }
 
 /// Handles on everything that is live at one moment, oldest first.
@@ -30,6 +34,7 @@ pub(crate) struct Moment {
     pub(crate) segments: Arc<Vec<Arc<Segment>>>,
     pub(crate) runs: Vec<Arc<Run>>,
     pub(crate) batches: Vec<Arc<Batch>>,
+    pub(crate) tombstones: Arc<Vec<Arc<Tombstone>>>,
 }
 
 impl Live {
@@ -42,6 +47,7 @@ impl Live {
         let generations = || state.closed.iter().map(Arc::as_ref).chain([&state.open]);
         Moment {
             segments: state.segments.clone(),
+            tombstones: state.tombstones.clone(),
             runs: generations().flat_map(|generation| &generation.runs).cloned().collect(),
             batches: generations().flat_map(|generation| &generation.batches).cloned().collect(),
         }
@@ -52,6 +58,23 @@ impl State {
     /// Bytes of log that the head keeps alive.
     pub(crate) fn log_bytes(&self) -> u64 {
         self.closed.iter().map(|generation| generation.log_bytes).sum::<u64>() + self.open.log_bytes
+    }
+
+    /// Adds a tombstone, or replaces the one with its number.
+    pub(crate) fn add_tombstone(&mut self, tombstone: Arc<Tombstone>) {
+        self.remove_tombstone(tombstone.number);
+        Arc::make_mut(&mut self.tombstones).push(tombstone);
+    }
+
+    pub(crate) fn remove_tombstone(&mut self, number: u64) {
+        Arc::make_mut(&mut self.tombstones).retain(|tombstone| tombstone.number != number);
+    }
+
+    /// Whether the head may hold a row that was written at `upto` or before.
+    pub(crate) fn head_reaches(&self, upto: Sequence) -> bool {
+        let open = self.open.runs.iter().flat_map(|run| &run.blocks).map(|(entry, _)| entry.sequences.0);
+        let open = open.chain(self.open.batches.first().map(|batch| batch.first));
+        !self.closed.is_empty() || open.into_iter().any(|first| first <= upto)
     }
 
     /// Replaces segments: `added` takes the place of `removed` (by number).

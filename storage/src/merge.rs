@@ -192,7 +192,8 @@ pub(crate) fn resolve(rows: &mut SeriesRows) {
     reorder(rows, &order);
 }
 
-fn reorder(rows: &mut SeriesRows, order: &[usize]) {
+/// Leaves the rows at the places `order`, in that order.
+pub(crate) fn reorder(rows: &mut SeriesRows, order: &[usize]) {
     fn pick<T: Copy>(column: &[T], order: &[usize]) -> Vec<T> {
         order.iter().filter_map(|&at| column.get(at).copied()).collect()
     }

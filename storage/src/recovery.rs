@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::acknowledged::Acknowledged;
 use crate::batch::{self, Batch as Joint};
 use crate::config::{Durability, StoreConfig};
+use crate::deletion;
 use crate::error::Error;
 use crate::head::Generation;
 use crate::index::Index;
@@ -17,6 +18,7 @@ use crate::kv::{Batch, Kv, KvSizes, Sync};
 use crate::live::Live;
 use crate::manifest;
 use crate::model::{Sequence, TenantId, Timestamp};
+use crate::retention::Retention;
 use crate::segment::{Segment, SegmentAddress, partition_of};
 
 /// Version of everything this store writes. A directory of another version is not opened.
@@ -31,6 +33,7 @@ pub(crate) struct Opened {
     pub(crate) trimmed: Sequence,
     pub(crate) last_arrival: Timestamp,
     pub(crate) next_segment: u64,
+    pub(crate) retention: Retention,
 }
 
 /// Opens everything. Nothing is removed before it is known that nothing is missing.
@@ -56,7 +59,9 @@ pub(crate) fn open(directory: &Path, config: &StoreConfig) -> Result<Opened, Err
     put_away(&orphans, lost)?;
     sync(directory)?;
     let next_segment = fact(&kv, Fact::NextSegment)?.unwrap_or(1).max(greatest.saturating_add(1));
-    Ok(Opened { kv, index, live, newest, trimmed, last_arrival, next_segment })
+    live.lock().tombstones = Arc::new(deletion::load_tombstones(&kv, next_segment)?);
+    let retention = Retention::open(&kv)?;
+    Ok(Opened { kv, index, live, newest, trimmed, last_arrival, next_segment, retention })
 }
 
 fn sync(directory: &Path) -> Result<(), Error> {

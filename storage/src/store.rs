@@ -1,5 +1,6 @@
 //! The handle on an open data directory.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,10 +15,12 @@ use crate::error::Error;
 use crate::feed::{Feed, Outlet};
 use crate::index::cache::SeriesCache;
 use crate::keeper::{self, Order};
-use crate::model::{Selector, Sequence, SeriesId, SeriesKey, TenantId, TimeRange};
+use crate::model::{Selector, Sequence, SeriesId, SeriesKey, TenantId, TimeRange, Timestamp};
 use crate::record::Records;
 use crate::recovery;
 use crate::segment::partition_of;
+use crate::sieve::TenantSieve;
+use crate::sweep;
 use crate::threads::{Shared, Threads, spawn};
 use crate::verify::{self, Verified};
 use crate::view::View;
@@ -63,6 +66,7 @@ impl Store {
         let lock = lock(directory)?;
         let opened = recovery::open(directory, &config)?;
         let (keeper, inbox) = keeper::Handle::new();
+        let (sweeper, sweeps) = sweep::Handle::new();
         let feed = Outlet::new(
             opened.kv.clone(),
             clock.clone(),
@@ -84,6 +88,9 @@ impl Store {
             live: opened.live,
             feed,
             keeper,
+            sweeper,
+            retention: opened.retention,
+            deleting: Mutex::default(),
             next_segment: AtomicU64::new(opened.next_segment),
             stopped: Mutex::new(None),
             _lock: lock,
@@ -95,6 +102,7 @@ impl Store {
         };
         start(spawn("committer", &shared, move |shared| commit::run(shared, newest))?);
         start(spawn("keeper", &shared, move |shared| keeper::run(shared, &inbox))?);
+        start(spawn("sweeper", &shared, move |shared| sweep::run(shared, &sweeps))?);
         Ok(Store { shared, threads: Arc::new(threads) })
     }
 
@@ -122,6 +130,10 @@ impl Store {
     #[must_use]
     pub fn tenants(&self) -> Vec<TenantId> {
         self.shared.index.tenants()
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// An empty write for a tenant.
@@ -190,9 +202,58 @@ impl Store {
     fn matching(&self, tenant: TenantId, selector: &Selector) -> Result<RoaringBitmap, Error> {
         let ids = self.shared.index.select(tenant, selector)?;
         match selector.active {
-            Some(range) if !ids.is_empty() => self.active(tenant, ids, range),
+            Some(range) if !ids.is_empty() => self.visible(tenant, ids, range),
             _ => Ok(ids),
         }
+    }
+
+    /// Those of `ids` that have a sample in `range` that may be seen.
+    fn visible(
+        &self,
+        tenant: TenantId,
+        ids: RoaringBitmap,
+        range: TimeRange,
+    ) -> Result<RoaringBitmap, Error> {
+        let shared = &self.shared;
+        let (rules, now) = (shared.retention.rules(), shared.clock.now());
+        let tombstones = shared.live.lock().tombstones.clone();
+        let sieve = TenantSieve::new(tenant, &rules, &shared.index, now, &tombstones);
+        let Some(sieve) = sieve else { return Ok(RoaringBitmap::new()) };
+        let mut doubtful = RoaringBitmap::new();
+        for tombstone in sieve.tombstones().iter().filter(|stone| stone.overlaps(range)) {
+            doubtful |= &tombstone.series & &ids;
+        }
+        let mut found = RoaringBitmap::new();
+        for (floor, ids) in self.by_floor(tenant, &sieve, ids - &doubtful, range.start) {
+            let visible = TimeRange::new(range.start.max(Timestamp::from_millis(floor)), range.end);
+            found |= self.active(tenant, ids, visible)?;
+        }
+        let doubtful: Vec<SeriesId> = doubtful.iter().map(SeriesId::new).collect();
+        let seen = self.view(tenant).with_samples(&doubtful, range)?;
+        found.extend(seen.into_iter().map(SeriesId::number));
+        Ok(found)
+    }
+
+    /// Series by the instant before which their samples have expired, as far as that is after `start`.
+    fn by_floor(
+        &self,
+        tenant: TenantId,
+        sieve: &TenantSieve,
+        ids: RoaringBitmap,
+        start: Timestamp,
+    ) -> BTreeMap<i64, RoaringBitmap> {
+        let mut groups: BTreeMap<i64, RoaringBitmap> = BTreeMap::new();
+        match self.shared.index.tenant_by_id(tenant) {
+            Some(known) if !sieve.has_no_floors() => {
+                let metrics = known.metrics.read().expect("no code panics while it holds metrics");
+                for id in ids {
+                    let floor = sieve.floor(metrics.of(SeriesId::new(id))).max(start.millis());
+                    groups.entry(floor).or_default().insert(id);
+                }
+            }
+            Some(_) | None => drop(groups.insert(i64::MIN, ids)),
+        }
+        groups
     }
 
     /// Those of `ids` that have a sample in `range`. Days that lie in it wholly are answered by the

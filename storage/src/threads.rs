@@ -16,6 +16,8 @@ use crate::index::cache::SeriesCache;
 use crate::keeper::{self, Order};
 use crate::kv::Kv;
 use crate::live::Live;
+use crate::retention::Retention;
+use crate::sweep;
 
 /// What the threads of a store share.
 pub(crate) struct Shared {
@@ -26,9 +28,13 @@ pub(crate) struct Shared {
     pub(crate) index: Arc<Index>,
     pub(crate) cache: Arc<SeriesCache>,
     pub(crate) live: Live,
+    pub(crate) retention: Retention,
     pub(crate) feed: Arc<Outlet>,
     pub(crate) queue: Queue,
     pub(crate) keeper: keeper::Handle,
+    pub(crate) sweeper: sweep::Handle,
+    /// Held while a deletion begins or its record changes.
+    pub(crate) deleting: Mutex<()>,
     /// Bytes of log that the head keeps alive, as of the last change.
     pub(crate) head_log_bytes: AtomicU64,
     /// Number of the next segment file.
@@ -77,30 +83,29 @@ impl Drop for StopWritesOnPanic {
     }
 }
 
-/// The committer and the keeper.
+/// The committer, the keeper and the sweeper.
 pub(crate) struct Threads {
     pub(crate) shared: Arc<Shared>,
+    /// The sweeper is the last.
     pub(crate) handles: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Threads {
-    /// Ends both.
+    /// Ends them.
     pub(crate) fn end(&self) {
-        let handles = self.take();
+        let mut handles = self.take();
         if !handles.is_empty() {
+            // The sweeper gives the keeper orders, so it ends before.
+            let _ = self.shared.sweeper.order(sweep::Order::Stop);
+            if let Some(sweeper) = handles.pop() {
+                wait_for(sweeper);
+            }
             self.shared.queue.stop();
             self.shared.feed.close();
             // A keeper that has ended already needs no order.
             let _ = self.shared.keeper.order(Order::Stop);
         }
-        for handle in handles {
-            // An acknowledgement may hold the last handle on the store: the committer cannot wait
-            // for itself.
-            if handle.thread().id() != std::thread::current().id() {
-                // A panic has been reported by `StopWritesOnPanic`.
-                let _ = handle.join();
-            }
-        }
+        handles.into_iter().for_each(wait_for);
     }
 
     fn take(&self) -> Vec<JoinHandle<()>> {
@@ -117,6 +122,14 @@ impl Threads {
 impl Drop for Threads {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+fn wait_for(handle: JoinHandle<()>) {
+    // An acknowledgement may hold the last handle on the store: the committer cannot wait for itself.
+    if handle.thread().id() != std::thread::current().id() {
+        // A panic has been reported by `StopWritesOnPanic`.
+        let _ = handle.join();
     }
 }
 

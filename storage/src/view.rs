@@ -10,6 +10,7 @@ use crate::live::Moment;
 use crate::merge;
 use crate::model::{MetricNo, Sequence, SeriesId, TenantId, TimeRange, Timestamp, ValueMeta};
 use crate::segment::{RowEntry, Segment, SeriesEntry, SeriesPlace, SeriesRows};
+use crate::sieve::TenantSieve;
 use crate::threads::Shared;
 
 /// Series read at a time: bounds what is decoded but not yet handed out.
@@ -73,6 +74,8 @@ pub struct View {
     tenant: TenantId,
     moment: Moment,
     upto: Sequence,
+    /// `None`: there is no such tenant.
+    sieve: Option<TenantSieve>,
 }
 
 /// What was found of one series: rows, and series blocks that are not decoded yet.
@@ -102,7 +105,30 @@ impl Budget {
 impl View {
     pub(crate) fn new(shared: Arc<Shared>, tenant: TenantId, upto: Sequence) -> Self {
         let moment = shared.live.moment();
-        View { shared, tenant, moment, upto }
+        let (rules, now) = (shared.retention.rules(), shared.clock.now());
+        let sieve = TenantSieve::new(tenant, &rules, &shared.index, now, &moment.tombstones);
+        View { shared, tenant, moment, upto, sieve }
+    }
+
+    /// Removes the rows of a series that may not be seen.
+    fn sift(&self, series: SeriesId, rows: &mut SeriesRows) {
+        if let Some(sieve) = self.sieve.as_ref().filter(|sieve| !sieve.is_open()) {
+            sieve.sift(self.metric(series), series, rows);
+        }
+    }
+
+    /// Whether all samples of a block may be seen.
+    fn is_whole(&self, segment: &Segment, entry: &SeriesEntry) -> bool {
+        self.sieve.as_ref().filter(|sieve| !sieve.is_open()).is_none_or(|sieve| {
+            let place = entry.place;
+            !sieve.touches(place.metric, place.series, entry.times, segment.facts.sequences.1)
+        })
+    }
+
+    fn metric(&self, series: SeriesId) -> MetricNo {
+        self.shared.index.tenant_by_id(self.tenant).map_or(MetricNo::new(u32::MAX), |tenant| {
+            tenant.metrics.read().expect("no code panics while it holds metrics").of(series)
+        })
     }
 
     /// The tenant whose data this shows.
@@ -166,6 +192,7 @@ impl View {
                 for (segment, entry) in &found.blocks {
                     decode_block(segment, entry, range, &mut found.rows, &mut budget)?;
                 }
+                self.sift(id, &mut found.rows);
                 if !found.rows.times.is_empty() {
                     each(id, found.rows)?;
                 }
@@ -193,10 +220,12 @@ impl View {
         for chunk in series.chunks(SERIES_AT_ONCE) {
             let found = self.find(chunk, range, &mut budget)?;
             for (&id, mut found) in chunk.iter().zip(found) {
-                let summaries = take_summaries(&mut found, range, window_ms);
+                let whole = |segment: &Segment, entry: &SeriesEntry| self.is_whole(segment, entry);
+                let summaries = take_summaries(&mut found, range, window_ms, whole);
                 for (segment, entry) in &found.blocks {
                     decode_block(segment, entry, range, &mut found.rows, &mut budget)?;
                 }
+                self.sift(id, &mut found.rows);
                 merge::resolve(&mut found.rows);
                 hand_out(&found.rows, &summaries, |piece| each(id, piece))?;
             }
@@ -219,16 +248,18 @@ impl View {
             let found = self.find(chunk, range, &mut budget)?;
             for (&id, mut found) in chunk.iter().zip(found) {
                 let mut blocks = found.blocks.iter();
+                self.sift(id, &mut found.rows);
                 while found.rows.times.is_empty()
                     && let Some((segment, entry)) = blocks.next()
                 {
                     // A block always has a sample at either end of its span.
-                    if range.contains(entry.times.start)
-                        || range.contains(entry.times.end.plus_millis(-1))
-                    {
+                    let at_an_end = range.contains(entry.times.start)
+                        || range.contains(entry.times.end.plus_millis(-1));
+                    if at_an_end && self.is_whole(segment, entry) {
                         found.rows.times.push(entry.times.start.millis());
                     } else {
                         decode_block(segment, entry, range, &mut found.rows, &mut budget)?;
+                        self.sift(id, &mut found.rows);
                     }
                 }
                 if !found.rows.times.is_empty() {
@@ -247,6 +278,9 @@ impl View {
         budget: &mut Budget,
     ) -> Result<Vec<Found>, Error> {
         let mut found: Vec<Found> = series.iter().map(|_| Found::default()).collect();
+        if self.sieve.is_none() {
+            return Ok(found);
+        }
         let slots: HashMap<u64, usize> =
             series.iter().enumerate().map(|(slot, id)| (u64::from(id.number()), slot)).collect();
         let places = self.places(series);
@@ -431,7 +465,12 @@ fn decode_block(
 }
 
 /// Takes the blocks out that may be answered by their summaries.
-fn take_summaries(found: &mut Found, range: TimeRange, window_ms: Option<i64>) -> Vec<Summary> {
+fn take_summaries(
+    found: &mut Found,
+    range: TimeRange,
+    window_ms: Option<i64>,
+    is_whole: impl Fn(&Segment, &SeriesEntry) -> bool,
+) -> Vec<Summary> {
     let Some(window_ms) = window_ms.filter(|&window| window > 0) else { return Vec::new() };
     if found.blocks.is_empty() {
         return Vec::new();
@@ -449,13 +488,14 @@ fn take_summaries(found: &mut Found, range: TimeRange, window_ms: Option<i64>) -
     };
     let mut summaries = Vec::new();
     let mut at = 0;
-    found.blocks.retain(|(_, entry)| {
+    found.blocks.retain(|(segment, entry)| {
         let span = entry.times;
         let last = span.end.plus_millis(-1);
         let usable = range.start <= span.start
             && span.end <= range.end
             && span.start.floor_to(window_ms) == last.floor_to(window_ms)
-            && alone(at, span);
+            && alone(at, span)
+            && is_whole(segment, entry);
         at += 1;
         match entry.summary {
             Some(summary) if usable => {

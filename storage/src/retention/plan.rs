@@ -1,0 +1,169 @@
+//! What operators do with retention: read it, change it, see beforehand what a change would remove.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+
+use roaring::RoaringBitmap;
+
+use super::{Keep, Policies, Policy};
+use crate::census::{self, Stretch};
+use crate::error::Error;
+use crate::keeper::metric_lookup;
+use crate::model::{MetricNo, TenantId, TimeRange, Timestamp};
+use crate::store::Store;
+use crate::sweep::{Order, Swept};
+
+/// What policies say about one metric that is there, and what they would remove of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricRetention {
+    /// Name of the tenant.
+    pub tenant: String,
+    /// Name of the metric.
+    pub metric: String,
+    /// How long its samples are kept.
+    pub keep: Keep,
+    /// The policy that says so; `None`: no policy is about it.
+    pub policy: Option<Policy>,
+    /// Series that would lose samples.
+    pub series: u64,
+    /// Samples that would go and are seen today.
+    pub samples: u64,
+    /// Bytes of segments that they take, about.
+    pub bytes: u64,
+}
+
+/// What policies would remove at this moment, beyond what is hidden already.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RetentionPlan {
+    /// Metrics that would lose samples, by tenant and name.
+    pub metrics: Vec<MetricRetention>,
+}
+
+/// Losses of a metric.
+#[derive(Default)]
+struct Loss {
+    series: RoaringBitmap,
+    samples: u64,
+    bytes: u64,
+}
+
+impl Store {
+    /// The policies in force.
+    #[must_use]
+    pub fn retention(&self) -> Policies {
+        self.shared().retention.rules().policies().clone()
+    }
+
+    /// Replaces all policies. In force at once: what they do not keep is no longer seen, for good; its
+    /// space comes back in the background.
+    ///
+    /// # Errors
+    /// `Stopped` if the store can no longer write; the old policies then stay.
+    pub fn set_retention(&self, policies: Policies) -> Result<(), Error> {
+        let shared = self.shared();
+        if let Some(reason) = shared.stopped() {
+            return Err(Error::Stopped { reason });
+        }
+        let now = shared.clock.now();
+        let number = policies.as_slice().len();
+        shared
+            .retention
+            .set(policies, &shared.index, &shared.kv, now)
+            .inspect_err(|error| shared.stop(error))?;
+        tracing::info!(policies = number, "retention policies were replaced");
+        shared.sweeper.nudge();
+        Ok(())
+    }
+
+    /// Removes what has expired or was deleted, now.
+    ///
+    /// # Errors
+    /// `Stopped` or an I/O error if files cannot be written. What should be gone stays hidden.
+    pub fn sweep(&self) -> Result<Swept, Error> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        self.shared().sweeper.order(Order::Sweep(reply))?;
+        answer
+            .recv()
+            .unwrap_or_else(|_| Err(Error::Stopped { reason: "the store is closed".into() }))
+    }
+
+    /// What `policies` would remove now of what is seen today.
+    ///
+    /// # Errors
+    /// `Corrupt` names the file and offset.
+    pub fn plan_retention(&self, policies: &Policies) -> Result<RetentionPlan, Error> {
+        let shared = self.shared();
+        let now = shared.clock.now().millis();
+        let metric_of = metric_lookup(shared);
+        let mut seen: BTreeMap<(TenantId, MetricNo), Option<TimeRange>> = BTreeMap::new();
+        let mut losses: BTreeMap<(TenantId, MetricNo), Loss> = BTreeMap::new();
+        let mut would_go = |stretch: &Stretch<'_>| -> Result<u64, Error> {
+            let metric = (stretch.place.tenant, stretch.place.metric);
+            let range = *seen.entry(metric).or_insert_with(|| self.newly_hidden(metric, policies, now));
+            let Some(range) = range else { return Ok(0) };
+            let rows = stretch.rows_in(range)?;
+            if rows > 0 {
+                let loss = losses.entry(metric).or_default();
+                loss.samples += rows;
+                loss.series.insert(stretch.place.series.number());
+            }
+            Ok(rows)
+        };
+        let moment = shared.live.moment();
+        census::of_head(&moment, &metric_of, |stretch| would_go(stretch).map(|_| ()))?;
+        let mut bytes: Vec<((TenantId, MetricNo), u64)> = Vec::new();
+        for segment in moment.segments.iter() {
+            let mut here: BTreeMap<(TenantId, MetricNo), u64> = BTreeMap::new();
+            census::of_segment(segment, &metric_of, |stretch| {
+                let rows = would_go(stretch)?;
+                *here.entry((stretch.place.tenant, stretch.place.metric)).or_default() += rows;
+                Ok(())
+            })?;
+            bytes.extend(here.into_iter().map(|(metric, rows)| (metric, census::share(segment, rows))));
+        }
+        for (metric, bytes) in bytes {
+            if let Some(loss) = losses.get_mut(&metric) {
+                loss.bytes += bytes;
+            }
+        }
+        let metrics = losses.into_iter().filter_map(|((tenant, metric), loss)| {
+            let (tenant, metric) = self.names(tenant, metric)?;
+            let policy = policies.of(&tenant, &metric).cloned();
+            Some(MetricRetention {
+                keep: policy.as_ref().map_or(Keep::Forever, |policy| policy.raw),
+                policy,
+                tenant,
+                metric,
+                series: loss.series.len(),
+                samples: loss.samples,
+                bytes: loss.bytes,
+            })
+        });
+        let mut metrics: Vec<MetricRetention> = metrics.collect();
+        metrics.sort_by(|a, b| (&a.tenant, &a.metric).cmp(&(&b.tenant, &b.metric)));
+        Ok(RetentionPlan { metrics })
+    }
+
+    /// The span of a metric that is seen today and would not be by `policies`.
+    fn newly_hidden(
+        &self,
+        (tenant, metric): (TenantId, MetricNo),
+        policies: &Policies,
+        now: i64,
+    ) -> Option<TimeRange> {
+        let shared = self.shared();
+        let today = shared.retention.rules().floors(tenant, &shared.index, Timestamp::from_millis(now))?;
+        let (tenant, name) = self.names(tenant, metric)?;
+        let keep = policies.of(&tenant, &name).map_or(i64::MAX, |policy| policy.raw.millis());
+        let floor = if keep == i64::MAX { i64::MIN } else { now.saturating_sub(keep) };
+        let from = today.of(metric);
+        (from < floor)
+            .then(|| TimeRange::new(Timestamp::from_millis(from), Timestamp::from_millis(floor)))
+    }
+
+    fn names(&self, tenant: TenantId, metric: MetricNo) -> Option<(String, String)> {
+        let tenant = self.shared().index.tenant_by_id(tenant)?;
+        let metrics = tenant.metrics.read().expect("no code panics while it holds metrics");
+        Some((tenant.name.to_string(), metrics.name(metric)?.to_string()))
+    }
+}

@@ -1,0 +1,228 @@
+//! Retention policies as an operator writes them: how long samples of which tenants and metrics are
+//! kept, and which rollups are made of them.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use crate::error::Error;
+
+/// Most policies of a store.
+pub const POLICIES_MAX: usize = 1000;
+/// Longest pattern, bytes.
+const PATTERN_BYTES_MAX: usize = 1024;
+/// Samples are kept at least so long.
+const KEEP_MIN: Duration = Duration::from_secs(3600);
+/// A longer span is for ever: far above it, instants can no longer be computed with.
+const KEEP_MAX: Duration = Duration::from_secs(1000 * 366 * 24 * 3600);
+
+/// How long something is kept.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Keep {
+    /// Until it is so old, by its own timestamp.
+    For(Duration),
+    /// Always.
+    Forever,
+}
+
+impl Keep {
+    /// Milliseconds; the greatest number for ever.
+    pub(crate) fn millis(self) -> i64 {
+        match self {
+            Keep::For(span) => i64::try_from(span.as_millis()).unwrap_or(i64::MAX),
+            Keep::Forever => i64::MAX,
+        }
+    }
+}
+
+/// Which metrics a policy is about: a name in which `*` stands for any characters, also none.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct MetricPattern(String);
+
+impl MetricPattern {
+    /// # Errors
+    /// `Invalid` if it is empty or longer than a metric's name can be.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        if text.is_empty() || text.len() > PATTERN_BYTES_MAX {
+            return Err(Error::Invalid(format!(
+                "a metric pattern has 1 to {PATTERN_BYTES_MAX} bytes"
+            )));
+        }
+        Ok(MetricPattern(text.to_owned()))
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is about this metric.
+    #[must_use]
+    pub fn accepts(&self, metric: &str) -> bool {
+        let mut parts = self.0.split('*');
+        let Some(mut rest) = metric.strip_prefix(parts.next().unwrap_or_default()) else {
+            return false;
+        };
+        let mut parts: Vec<&str> = parts.collect();
+        let Some(last) = parts.pop() else { return rest.is_empty() };
+        // The earliest place of each part leaves the most to those that follow.
+        for part in parts {
+            let Some(at) = rest.find(part) else { return false };
+            rest = rest.get(at + part.len()..).unwrap_or_default();
+        }
+        rest.ends_with(last)
+    }
+
+    fn is_exact(&self) -> bool {
+        !self.0.contains('*')
+    }
+
+    fn literal_bytes(&self) -> usize {
+        self.0.bytes().filter(|&byte| byte != b'*').count()
+    }
+}
+
+/// How long samples are kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// Name of the tenant it is about; `None`: every tenant.
+    pub tenant: Option<String>,
+    /// Which metrics it is about.
+    pub metric: MetricPattern,
+    /// How long samples are kept.
+    pub raw: Keep,
+}
+
+impl Policy {
+    /// Whether it is about this metric of this tenant.
+    #[must_use]
+    pub fn accepts(&self, tenant: &str, metric: &str) -> bool {
+        self.tenant.as_deref().is_none_or(|own| own == tenant) && self.metric.accepts(metric)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        match self.raw {
+            Keep::For(span) if span < KEEP_MIN => {
+                Err(Error::Invalid("samples are kept for an hour at least".into()))
+            }
+            Keep::For(span) if span > KEEP_MAX => Err(Error::Invalid(
+                "samples are kept for a thousand years at most, or for ever".into(),
+            )),
+            Keep::For(_) | Keep::Forever => Ok(()),
+        }
+    }
+
+    /// What decides between two policies about one metric: a tenant's own before everybody's, a
+    /// whole name before a pattern, more literal bytes before fewer.
+    fn rank(&self) -> (bool, bool, Reverse<usize>) {
+        (self.tenant.is_none(), !self.metric.is_exact(), Reverse(self.metric.literal_bytes()))
+    }
+}
+
+/// The policies of a store, in the order in which they are asked: the first about a metric decides.
+/// Metrics that none is about are kept for ever.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Policies(Vec<Policy>);
+
+impl Policies {
+    /// Sorts `policies` by precedence. Of two with equal rank the lesser pattern comes first.
+    ///
+    /// # Errors
+    /// `Invalid` for a bad one or two with the same tenant and pattern, `Limit` for too many.
+    pub fn new(mut policies: Vec<Policy>) -> Result<Self, Error> {
+        if policies.len() > POLICIES_MAX {
+            return Err(Error::Limit { limit: "retention policies", max: POLICIES_MAX as u64 });
+        }
+        policies.iter().try_for_each(Policy::check)?;
+        policies.sort_by(|a, b| {
+            (a.rank(), a.metric.text(), &a.tenant).cmp(&(b.rank(), b.metric.text(), &b.tenant))
+        });
+        let twice = policies
+            .windows(2)
+            .any(|pair| matches!(pair, [a, b] if a.tenant == b.tenant && a.metric == b.metric));
+        if twice {
+            return Err(Error::Invalid("two policies have the same tenant and metric".into()));
+        }
+        Ok(Policies(policies))
+    }
+
+    /// In order of precedence.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Policy] {
+        &self.0
+    }
+
+    /// The policy that decides about a metric.
+    #[must_use]
+    pub fn of(&self, tenant: &str, metric: &str) -> Option<&Policy> {
+        self.0.iter().find(|policy| policy.accepts(tenant, metric))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_accept() {
+        let check = |pattern: &str, metric: &str, want: bool| {
+            let pattern = MetricPattern::parse(pattern).unwrap();
+            assert_eq!(pattern.accepts(metric), want, "{pattern:?} {metric}");
+        };
+        check("cpu.idle", "cpu.idle", true);
+        check("cpu.idle", "cpu.idle_perc", false);
+        check("cpu.*", "cpu.idle", true);
+        check("cpu.*", "cpu.", true);
+        check("cpu.*", "cpu", false);
+        check("*", "anything", true);
+        check("*.idle", "cpu.idle", true);
+        check("*.idle", "cpu.idle.x", false);
+        check("a*b*c", "abc", true);
+        check("a*b*c", "a-b-b-c", true);
+        check("a*b*c", "acb", false);
+        check("a*a", "a", false);
+        check("a**a", "aa", true);
+    }
+
+    fn policy(tenant: Option<&str>, metric: &str, days: u64) -> Policy {
+        Policy {
+            tenant: tenant.map(str::to_owned),
+            metric: MetricPattern::parse(metric).unwrap(),
+            raw: Keep::For(Duration::from_secs(days * 24 * 3600)),
+        }
+    }
+
+    #[test]
+    fn the_most_specific_policy_decides() {
+        let policies = Policies::new(vec![
+            policy(None, "*", 1),
+            policy(None, "cpu.*", 2),
+            policy(None, "cpu.idle*", 3),
+            policy(None, "cpu.idle", 4),
+            policy(Some("a"), "*", 5),
+            policy(Some("a"), "cpu.idle", 6),
+        ])
+        .unwrap();
+        let check = |tenant: &str, metric: &str, days: u64| {
+            let keep = policies.of(tenant, metric).map(|policy| policy.raw);
+            let want = Keep::For(Duration::from_secs(days * 24 * 3600));
+            assert_eq!(keep, Some(want), "{tenant} {metric}");
+        };
+        check("b", "mem", 1);
+        check("b", "cpu.user", 2);
+        check("b", "cpu.idle_perc", 3);
+        check("b", "cpu.idle", 4);
+        check("a", "cpu.user", 5);
+        check("a", "cpu.idle", 6);
+        assert_eq!(Policies::default().of("a", "cpu"), None);
+    }
+
+    #[test]
+    fn bad_policies_are_refused() {
+        assert!(Policies::new(vec![policy(None, "*", 1), policy(None, "*", 2)]).is_err());
+        assert!(Policies::new(vec![policy(None, "*", 0)]).is_err());
+        let many = (0..=POLICIES_MAX).map(|n| policy(None, &format!("m{n}"), 1)).collect();
+        assert!(Policies::new(many).is_err());
+        assert!(MetricPattern::parse("").is_err());
+    }
+}

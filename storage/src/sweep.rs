@@ -1,0 +1,297 @@
+//! The sweeper: a thread that gives back the space of what may no longer be seen. It looks for segments
+//! that hold expired or deleted samples and has the keeper drop or rewrite them; a tombstone goes
+//! when nothing is left that it hides.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::time::Duration;
+
+use crate::census;
+use crate::deletion::{self, DeletionState, Tombstone};
+use crate::error::Error;
+use crate::keeper::{self, metric_lookup};
+use crate::model::Timestamp;
+use crate::retention::Rules;
+use crate::segment::Segment;
+use crate::sieve::Sieve;
+use crate::threads::Shared;
+
+/// How often the sweeper looks for itself.
+const BEAT: Duration = Duration::from_secs(60);
+/// A segment is rewritten when a twentieth of its samples has expired.
+const EXPIRED_SHARE: u64 = 20;
+
+/// What a sweep has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Segments of which nothing may be seen any more: removed.
+    pub segments_removed: u64,
+    /// Segments written again without what may not be seen.
+    pub segments_rewritten: u64,
+    /// Bytes of segment files given back.
+    pub bytes: u64,
+    /// Deletions of which nothing is left.
+    pub deletions_finished: u64,
+}
+
+pub(crate) enum Order {
+    /// There may be something to do.
+    Nudge,
+    /// Sweep now and tell what was done.
+    Sweep(SyncSender<Result<Swept, Error>>),
+    Stop,
+}
+
+/// How other threads reach the sweeper.
+pub(crate) struct Handle {
+    /// A message that is still inside when the receiver goes is dropped, and its reply with it.
+    orders: SyncSender<Order>,
+}
+
+impl Handle {
+    pub(crate) fn new() -> (Self, Receiver<Order>) {
+        let (orders, inbox) = mpsc::sync_channel(16);
+        (Handle { orders }, inbox)
+    }
+
+    /// Lost when orders wait already: the sweeper will look after them anyway.
+    pub(crate) fn nudge(&self) {
+        let _ = self.orders.try_send(Order::Nudge);
+    }
+
+    pub(crate) fn order(&self, order: Order) -> Result<(), Error> {
+        let gone = |_| Error::Stopped { reason: "the store is closed".into() };
+        self.orders.send(order).map_err(gone)
+    }
+}
+
+/// Serves orders until told to stop.
+pub(crate) fn run(shared: &Arc<Shared>, inbox: &Receiver<Order>) {
+    let mut sweeper = Sweeper { shared, looked: HashMap::new(), untouched: HashSet::new() };
+    loop {
+        match inbox.recv_timeout(BEAT) {
+            Ok(Order::Nudge) | Err(RecvTimeoutError::Timeout) => {
+                if shared.stopped().is_none()
+                    && let Err(error) = sweeper.sweep()
+                {
+                    // Nothing is lost by it: what should be gone is hidden all the same.
+                    tracing::warn!(%error, "space of expired or deleted samples was not given back");
+                }
+            }
+            // The one who asked may have gone.
+            Ok(Order::Sweep(reply)) => drop(reply.send(sweeper.sweep())),
+            Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+struct Sweeper<'a> {
+    shared: &'a Arc<Shared>,
+    /// By number of segment: the rules by which and the moment at which it was looked at.
+    looked: HashMap<u64, (Arc<Rules>, Timestamp)>,
+    /// Deletion and segment, where the segment has nothing that the deletion hides.
+    untouched: HashSet<(u64, u64)>,
+}
+
+/// What a look at a segment has found.
+#[derive(Default)]
+struct Found {
+    samples: u64,
+    expired: u64,
+    /// Those that no reader sees because of a deletion; there may be more.
+    deleted: u64,
+    /// Whether a deletion hides some.
+    touched: bool,
+}
+
+impl Sweeper<'_> {
+    fn sweep(&mut self) -> Result<Swept, Error> {
+        let mut swept = Swept::default();
+        let shared = self.shared;
+        let tombstones = self.reclaimed()?;
+        let head_reaches = |tombstone: &Tombstone| shared.live.lock().head_reaches(tombstone.upto);
+        if tombstones.iter().any(|tombstone| head_reaches(tombstone)) {
+            ask(shared, keeper::Order::Flush)?;
+        }
+        let rules = shared.retention.rules();
+        let now = shared.clock.now();
+        let segments = shared.live.lock().segments.clone();
+        let mut gone = Vec::new();
+        let mut left: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut stale = Vec::new();
+        for segment in segments.iter() {
+            let hiding: Vec<&Arc<Tombstone>> =
+                tombstones.iter().filter(|tombstone| self.concerns(tombstone, segment)).collect();
+            if hiding.is_empty() && !self.may_have_expired(segment, &rules, now) {
+                continue;
+            }
+            self.looked.insert(segment.address.number, (rules.clone(), now));
+            let Some(found) = whole(self.look(segment, &hiding))? else { continue };
+            if found.expired + found.deleted >= found.samples {
+                gone.push(segment.clone());
+            } else if found.touched || found.expired * EXPIRED_SHARE >= found.samples {
+                for tombstone in hiding {
+                    *left.entry(tombstone.number).or_default() += 1;
+                }
+                stale.push(segment.clone());
+            }
+        }
+        for (&number, &left) in &left {
+            deletion::note_left(shared, number, left)?;
+        }
+        if !gone.is_empty() {
+            swept.segments_removed = count(gone.len());
+            swept.bytes = gone.iter().map(|segment| segment.facts.bytes).sum();
+            ask(shared, |reply| keeper::Order::Remove(gone, reply))?;
+        }
+        let before: u64 = bytes(shared);
+        swept.segments_rewritten = count(stale.len());
+        for segment in stale {
+            whole(ask(shared, |reply| keeper::Order::Rewrite(segment, reply)))?;
+        }
+        swept.bytes += before.saturating_sub(bytes(shared));
+        for tombstone in &tombstones {
+            if self.is_done(tombstone) {
+                deletion::finish(shared, tombstone.number)?;
+                swept.deletions_finished += 1;
+            }
+        }
+        self.forget();
+        Ok(swept)
+    }
+
+    /// Tombstones whose space is to be given back.
+    fn reclaimed(&self) -> Result<Vec<Arc<Tombstone>>, Error> {
+        let mut found = Vec::new();
+        let tombstones = self.shared.live.lock().tombstones.clone();
+        for tombstone in tombstones.iter() {
+            let deletion = deletion::deletion(self.shared, tombstone.number)?;
+            let cancelled =
+                deletion.is_some_and(|deletion| deletion.state == DeletionState::Cancelled);
+            // Of a cancelled one, ordinary merges may have left nothing.
+            if !cancelled || self.is_done(tombstone) {
+                found.push(tombstone.clone());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether a segment may hold rows that a tombstone hides and that are not known to be absent.
+    fn concerns(&self, tombstone: &Tombstone, segment: &Segment) -> bool {
+        let facts = &segment.facts;
+        let number = segment.address.number;
+        number < tombstone.clean_from
+            && facts.sequences.0 <= tombstone.upto
+            && tombstone.overlaps(facts.times)
+            && !self.untouched.contains(&(tombstone.number, number))
+    }
+
+    fn is_done(&self, tombstone: &Tombstone) -> bool {
+        let live = self.shared.live.lock();
+        let segments = live.segments.clone();
+        let in_head = live.head_reaches(tombstone.upto);
+        drop(live);
+        !in_head && !segments.iter().any(|segment| self.concerns(tombstone, segment))
+    }
+
+    /// Whether more samples of a segment may have expired since it was looked at.
+    fn may_have_expired(&self, segment: &Segment, rules: &Arc<Rules>, now: Timestamp) -> bool {
+        let looked = self.looked.get(&segment.address.number);
+        let since = match looked {
+            Some((old, at)) if Arc::ptr_eq(old, rules) => *at,
+            Some(_) | None if rules.has_floors() => return true,
+            Some(_) | None => Timestamp::MIN,
+        };
+        rules.spans().any(|keep| {
+            let expires = segment.facts.times.end.plus_millis(keep);
+            since < expires && expires <= now
+        })
+    }
+
+    /// Counts the samples of a segment that may not be seen. A stretch counts as expired when all of
+    /// it is.
+    fn look(
+        &mut self,
+        segment: &Segment,
+        tombstones: &[&Arc<Tombstone>],
+    ) -> Result<Found, Error> {
+        let sieve = Sieve::now(self.shared);
+        let metric_of = metric_lookup(self.shared);
+        let mut found = Found::default();
+        let mut touched: HashSet<u64> = HashSet::new();
+        census::of_segment(segment, &metric_of, |stretch| {
+            let place = stretch.place;
+            found.samples += stretch.rows;
+            if sieve.has_expired(place, stretch.times) {
+                found.expired += stretch.rows;
+                return Ok(());
+            }
+            let mut deleted = 0;
+            for tombstone in tombstones {
+                let own = tombstone.tenant == place.tenant
+                    && tombstone.series.contains(place.series.number());
+                let rows = if own { stretch.rows_in(tombstone.times)? } else { 0 };
+                if rows > 0 {
+                    touched.insert(tombstone.number);
+                }
+                // Where the segment goes on after the deletion, some of the rows may be newer.
+                if tombstone.upto >= segment.facts.sequences.1 {
+                    deleted = deleted.max(rows);
+                }
+            }
+            found.deleted += deleted;
+            Ok(())
+        })?;
+        found.touched = !touched.is_empty();
+        for tombstone in tombstones {
+            if !touched.contains(&tombstone.number) {
+                self.untouched.insert((tombstone.number, segment.address.number));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Forgets what is known of segments and deletions that are no more.
+    fn forget(&mut self) {
+        let live = self.shared.live.lock();
+        let segments: HashSet<u64> =
+            live.segments.iter().map(|segment| segment.address.number).collect();
+        let deletions: HashSet<u64> =
+            live.tombstones.iter().map(|tombstone| tombstone.number).collect();
+        drop(live);
+        self.looked.retain(|number, _| segments.contains(number));
+        self.untouched
+            .retain(|(deletion, segment)| deletions.contains(deletion) && segments.contains(segment));
+    }
+}
+
+/// A segment that does not verify is left as it is; the rest goes on.
+fn whole<T>(outcome: Result<T, Error>) -> Result<Option<T>, Error> {
+    match outcome {
+        Ok(found) => Ok(Some(found)),
+        Err(error @ Error::Corrupt { .. }) => {
+            tracing::error!(%error, "a segment is left as it is");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives the keeper an order and waits for its answer.
+fn ask(
+    shared: &Shared,
+    order: impl FnOnce(SyncSender<Result<(), Error>>) -> keeper::Order,
+) -> Result<(), Error> {
+    let (reply, answer) = mpsc::sync_channel(1);
+    shared.keeper.order(order(reply))?;
+    answer.recv().unwrap_or_else(|_| Err(Error::Stopped { reason: "the store is closed".into() }))
+}
+
+fn bytes(shared: &Shared) -> u64 {
+    shared.live.lock().segments.iter().map(|segment| segment.facts.bytes).sum()
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
