@@ -10,6 +10,8 @@ mod damage;
 #[cfg(test)]
 mod feed;
 #[cfg(test)]
+mod index;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod monasca_cli;

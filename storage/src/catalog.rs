@@ -236,7 +236,12 @@ impl Store {
         Ok(Selection { ids: certain | &open, open, samples })
     }
 
-    pub(crate) fn active_days(&self, tenant: TenantId, first: i32, last: i32) -> Result<RoaringBitmap, Error> {
+    pub(crate) fn active_days(
+        &self,
+        tenant: TenantId,
+        first: i32,
+        last: i32,
+    ) -> Result<RoaringBitmap, Error> {
         // The head first: what a flush moves from there to the index in between is seen twice, not
         // missed.
         let mut ids = self.shared.live.lock().active(tenant, first, last);
@@ -262,7 +267,10 @@ impl Store {
         ids: &[SeriesId],
     ) -> Result<Vec<Option<SeriesKey>>, Error> {
         let canonicals = self.shared.index.canonicals(tenant, ids)?;
-        canonicals.into_iter().map(|bytes| bytes.map(|b| SeriesKey::decode(&b)).transpose()).collect()
+        canonicals
+            .into_iter()
+            .map(|bytes| bytes.map(|b| SeriesKey::decode(&b)).transpose())
+            .collect()
     }
 
     /// The id of a series, if it exists.
@@ -327,11 +335,7 @@ impl Store {
         self.shared.index.dimension_values(tenant, name, as_within(&mut within), after, limit)
     }
 
-    fn within(
-        &self,
-        tenant: TenantId,
-        selector: &Selector,
-    ) -> Result<Option<Selection>, Error> {
+    fn within(&self, tenant: TenantId, selector: &Selector) -> Result<Option<Selection>, Error> {
         let everything = *selector == Selector::default();
         if everything { Ok(None) } else { self.selection(tenant, selector).map(Some) }
     }

@@ -46,12 +46,8 @@ pub enum LimitKind {
 
 impl LimitKind {
     /// All of them.
-    pub const ALL: [LimitKind; 4] = [
-        LimitKind::ActiveSeries,
-        LimitKind::NewSeries,
-        LimitKind::Samples,
-        LimitKind::Dimensions,
-    ];
+    pub const ALL: [LimitKind; 4] =
+        [LimitKind::ActiveSeries, LimitKind::NewSeries, LimitKind::Samples, LimitKind::Dimensions];
 
     /// Its name in settings and figures.
     #[must_use]
@@ -70,7 +66,9 @@ impl LimitKind {
             LimitKind::NewSeries => {
                 "the number of new series of a tenant in a minute (new_series_per_minute)"
             }
-            LimitKind::Samples => "the number of samples of a tenant in a second (samples_per_second)",
+            LimitKind::Samples => {
+                "the number of samples of a tenant in a second (samples_per_second)"
+            }
             LimitKind::Dimensions => "the number of dimensions of a series (dimensions)",
         }
     }

@@ -174,7 +174,8 @@ impl WriteRequest {
                 max: SERIES_KEY_BYTES_MAX as u64,
             });
         }
-        if key.dimensions.len() > usize::try_from(self.bounds.limits.dimensions).unwrap_or(usize::MAX)
+        if key.dimensions.len()
+            > usize::try_from(self.bounds.limits.dimensions).unwrap_or(usize::MAX)
         {
             return Err(self.bounds.refuse(LimitKind::Dimensions));
         }

@@ -69,7 +69,9 @@ impl Cardinality {
         let mut table = Table::new(columns.iter().map(ToString::to_string).collect());
         table.rows = rows
             .iter()
-            .map(|row| columns.iter().map(|name| row.get(name).cloned().unwrap_or_default()).collect())
+            .map(|row| {
+                columns.iter().map(|name| row.get(name).cloned().unwrap_or_default()).collect()
+            })
             .collect();
         Ok(table)
     }

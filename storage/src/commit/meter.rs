@@ -109,7 +109,8 @@ impl Meter {
         let Some(active) = usage.and_then(|usage| usage.active.as_mut()) else { return };
         let Some((&first, _)) = active.first_key_value() else { return };
         let unknown = request.unknown.iter().zip(ids);
-        let unknown = unknown.flat_map(|(series, &id)| series.days.iter().map(move |&day| (id, day)));
+        let unknown =
+            unknown.flat_map(|(series, &id)| series.days.iter().map(move |&day| (id, day)));
         for (id, day) in request.days.iter().copied().chain(unknown) {
             if day >= first {
                 active.entry(day).or_default().insert(id.number());

@@ -106,7 +106,8 @@ impl Clean {
         let tenant = self.tenant;
         let mut batch = Batch::default();
         batch.put(&Key::SeriesCount(tenant), series_count(given));
-        let mut postings: BTreeMap<(u8, &str, &str), (PostingKind, RoaringBitmap)> = BTreeMap::new();
+        let mut postings: BTreeMap<(u8, &str, &str), (PostingKind, RoaringBitmap)> =
+            BTreeMap::new();
         let mut hashes: BTreeMap<u128, Vec<SeriesId>> = BTreeMap::new();
         for (id, canonical, key) in &self.series {
             if !unused.contains(id.number()) {
@@ -133,7 +134,11 @@ impl Clean {
         for ((_, name, value), (kind, removed)) in postings {
             let left = index.posting(tenant, kind, name, value)? - removed;
             let key = Key::Posting(tenant, kind, name, value);
-            if left.is_empty() { batch.delete(&key) } else { batch.put(&key, id_set::encode(&left)) }
+            if left.is_empty() {
+                batch.delete(&key)
+            } else {
+                batch.put(&key, id_set::encode(&left))
+            }
         }
         Ok(batch)
     }

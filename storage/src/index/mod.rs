@@ -7,6 +7,8 @@ pub(crate) mod id_set;
 mod names;
 mod select;
 mod tenant;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, RwLock};
@@ -18,8 +20,8 @@ use crate::key::{self, Fact, Family, Key, PostingKind};
 use crate::kv::{Batch, Kv, Sync};
 use crate::model::{MetricNo, SeriesId, SeriesKey, TenantId};
 
-pub use cardinality::{CARDINALITY_TOP_MAX, Cardinality};
 pub(crate) use cardinality::hour_of;
+pub use cardinality::{CARDINALITY_TOP_MAX, Cardinality};
 pub(crate) use names::Within;
 pub(crate) use tenant::Tenant;
 
@@ -94,7 +96,8 @@ impl Index {
         }
         let given = |key: &[u8], value: &[u8]| {
             let tenant = key::decode_series_count(key).and_then(|id| tenants.by_id.get(&id));
-            let count = value.strip_prefix(&[VALUE_VERSION]).and_then(|count| count.try_into().ok());
+            let count =
+                value.strip_prefix(&[VALUE_VERSION]).and_then(|count| count.try_into().ok());
             let corrupt = || Error::corrupt("number", "count of series");
             let (tenant, count) = tenant.zip(count).ok_or_else(corrupt)?;
             let mut metrics = tenant.metrics.write().expect("nobody else has it yet");
@@ -115,7 +118,8 @@ impl Index {
                 let corrupt = || Error::corrupt("entry", "series by hour");
                 let (tenant, hour) = key::decode_series_hour(key).ok_or_else(corrupt)?;
                 let before = value.strip_prefix(&[VALUE_VERSION]);
-                let before = before.and_then(|before| before.try_into().ok()).ok_or_else(corrupt)?;
+                let before =
+                    before.and_then(|before| before.try_into().ok()).ok_or_else(corrupt)?;
                 let tenant = tenants.by_id.get(&tenant).ok_or_else(corrupt)?;
                 let mut metrics = tenant.metrics.write().expect("nobody else has it yet");
                 metrics.begin_hour(hour, u32::from_le_bytes(before));

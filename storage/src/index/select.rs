@@ -74,11 +74,7 @@ impl Index {
         metrics.all()
     }
 
-    fn step<'a>(
-        &self,
-        tenant: TenantId,
-        matcher: &'a DimensionMatcher,
-    ) -> Result<Step<'a>, Error> {
+    fn step<'a>(&self, tenant: TenantId, matcher: &'a DimensionMatcher) -> Result<Step<'a>, Error> {
         let field = Field::of(tenant, matcher);
         Ok(match &matcher.value {
             ValueMatcher::Equals(value) => Step::Keep(self.with_value(field, value)?),

@@ -229,7 +229,10 @@ mod tests {
         };
         check("a)(b", "is no regular expression");
         check("[", "is no regular expression");
-        check(&"a".repeat(PATTERN_BYTES_MAX + 1), "bytes of a regular expression is limited to 4096");
+        check(
+            &"a".repeat(PATTERN_BYTES_MAX + 1),
+            "bytes of a regular expression is limited to 4096",
+        );
         check("(?:a{1000}){1000}", "compiled bytes of a regular expression is limited to");
         check(&"(".repeat(500), "is no regular expression");
     }

@@ -80,17 +80,18 @@ pub(super) async fn report(call: Call) -> Result<Json<Report>, Failure> {
         let parameters = call.parameters();
         let top = match parameters.one("top")? {
             None => TOP_DEFAULT,
-            Some(text) => text
-                .parse()
-                .ok()
-                .filter(|top| (1..=CARDINALITY_TOP_MAX).contains(top))
-                .ok_or_else(|| {
-                    let text = format!("top must be a number from 1 to {CARDINALITY_TOP_MAX}");
-                    Failure::unprocessable(text)
-                })?,
+            Some(text) => {
+                text.parse().ok().filter(|top| (1..=CARDINALITY_TOP_MAX).contains(top)).ok_or_else(
+                    || {
+                        let text = format!("top must be a number from 1 to {CARDINALITY_TOP_MAX}");
+                        Failure::unprocessable(text)
+                    },
+                )?
+            }
         };
         let store = &call.services.store;
-        let name = parameters.one("tenant")?.map_or_else(|| call.caller().to_owned(), str::to_owned);
+        let name =
+            parameters.one("tenant")?.map_or_else(|| call.caller().to_owned(), str::to_owned);
         let tenant = store
             .find_tenant(&name)
             .ok_or_else(|| Failure::not_found(format!("no tenant is called {name}")))?;
