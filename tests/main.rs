@@ -12,6 +12,8 @@ mod feed;
 #[cfg(test)]
 mod forget;
 #[cfg(test)]
+mod index;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod monasca_cli;

@@ -89,6 +89,12 @@ impl Failure {
         Failure::unavailable(description).with(header::RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
+    /// The tenant sends more than it may; the request may pass in so many seconds.
+    pub(crate) fn too_fast(description: impl Into<String>, seconds: u64) -> Self {
+        Failure::new(StatusCode::TOO_MANY_REQUESTS, "Limit exceeded", description)
+            .with(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
+    }
+
     /// This process cannot do it.
     pub(crate) fn unavailable(description: impl Into<String>) -> Self {
         Failure::new(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable", description)
@@ -116,6 +122,7 @@ impl Failure {
             ErrorKind::Invalid => Failure::unprocessable(description),
             ErrorKind::Busy => Failure::busy(description),
             ErrorKind::Limit => Failure::titled("Limit exceeded", description),
+            ErrorKind::Rate => Failure::too_fast(description, 1),
             ErrorKind::Corrupt => Failure::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "The repository was unable to process your request",
@@ -166,7 +173,19 @@ impl IntoResponse for Failure {
 
 impl From<moneta_storage::Error> for Failure {
     fn from(error: moneta_storage::Error) -> Self {
-        Failure::of_kind(error.kind(), error.to_string())
+        match error {
+            moneta_storage::Error::Rate { wait_ms, .. } => {
+                Failure::too_fast(error.to_string(), wait_ms.div_ceil(1000))
+            }
+            moneta_storage::Error::Invalid(_)
+            | moneta_storage::Error::Busy { .. }
+            | moneta_storage::Error::Limit { .. }
+            | moneta_storage::Error::Removed
+            | moneta_storage::Error::Corrupt { .. }
+            | moneta_storage::Error::Stopped { .. }
+            | moneta_storage::Error::Io { .. }
+            | moneta_storage::Error::Kv(_) => Failure::of_kind(error.kind(), error.to_string()),
+        }
     }
 }
 

@@ -27,7 +27,7 @@ use crate::config::{AuthMode, Config};
 use crate::error::Error;
 use crate::http::body::BodyMemory;
 use crate::http::own::Health;
-use crate::http::{Front, Services, listener, monasca, own};
+use crate::http::{Front, Services, admin, listener, monasca, own};
 use crate::pool::Pool;
 use crate::security::Reach;
 use crate::shutdown::{self, Stopper};
@@ -98,6 +98,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Err
     };
     let mut routes = monasca::routes();
     routes.extend(own::routes());
+    routes.extend(admin::routes());
     let front = Front::new(
         routes,
         Arc::clone(&services),
@@ -150,6 +151,7 @@ async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<(Store, Alarms),
         live_log_bytes: storage.live_log_mb << 20,
         flush_age: Duration::from_secs(u64::from(storage.flush_age_seconds)),
         accept_shorter_log: storage.accept_shorter_log,
+        limits: config.limits,
         // The alarms go on where they stopped, and need the log from there.
         consumer: Consumer::Expected,
         ..StoreConfig::default()

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use moneta_alerting::{NotifyStats, State};
+use moneta_storage::LimitKind;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -46,6 +47,11 @@ struct DialectLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabels {
     state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabels {
+    limit: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -97,6 +103,7 @@ pub(crate) struct Telemetry {
     notifications: Family<ResultLabels, Counter>,
     notification_retries: Counter,
     notification_queue: Gauge,
+    limits: Family<LimitLabels, Counter>,
     storage: Storage,
     process: Process,
 }
@@ -142,6 +149,7 @@ impl Telemetry {
             notifications: Family::default(),
             notification_retries: Counter::default(),
             notification_queue: Gauge::default(),
+            limits: Family::default(),
             storage: Storage::default(),
             process: Process {
                 cpu_seconds: Counter::default(),
@@ -194,6 +202,8 @@ impl Telemetry {
             "Notifications that are not finished",
             self.notification_queue.clone(),
         );
+        let limits = self.limits.clone();
+        registry.register("limit_refusals", "Writes refused by a limit of their tenant", limits);
         let storage = &self.storage;
         for (name, help, gauge) in [
             ("storage_series", "Series known", &storage.series),
@@ -339,6 +349,14 @@ impl Telemetry {
             (&storage.segment_bytes, stats.segment_bytes),
         ] {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Takes over how often limits of tenants have refused a write.
+    pub(crate) fn set_limits(&self, refused: impl IntoIterator<Item = (LimitKind, u64)>) {
+        for (limit, count) in refused {
+            let counter = self.limits.get_or_create(&LimitLabels { limit: limit.name() });
+            counter.inner().store(count, Ordering::Relaxed);
         }
     }
 

@@ -4,8 +4,10 @@
 //! them on the feed, acknowledges.
 
 mod committer;
+mod meter;
 mod new_series;
 mod queue;
 
 pub(crate) use committer::run;
+pub(crate) use meter::Meter;
 pub(crate) use queue::Queue;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::feed::Consumer;
 use crate::kv::Sync;
+use crate::limits::Limits;
 
 /// When a write is acknowledged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -40,6 +41,8 @@ pub struct StoreConfig {
     /// Start even if acknowledged writes at the end of the log are damaged or missing, without
     /// them. Default false: opening then fails.
     pub accept_shorter_log: bool,
+    /// Limits of each tenant.
+    pub limits: Limits,
     /// Whether the log is kept for a consumer of the feed also while none is there. Default: no.
     pub consumer: Consumer,
 }
@@ -53,6 +56,7 @@ impl Default for StoreConfig {
             queue_bytes: 64 << 20,
             cache_bytes: 32 << 20,
             accept_shorter_log: false,
+            limits: Limits::default(),
             consumer: Consumer::None,
         }
     }

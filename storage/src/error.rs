@@ -11,6 +11,8 @@ pub enum ErrorKind {
     Busy,
     /// A configured limit was reached.
     Limit,
+    /// The request is fine; the tenant sends too much in a short time.
+    Rate,
     /// Stored bytes do not verify. Needs an operator.
     Corrupt,
     /// This process can no longer write. Needs a restart.
@@ -37,6 +39,19 @@ pub enum Error {
         /// Its value.
         max: u64,
     },
+    /// A limit on how much comes in a span of time. Nothing of the request was done.
+    #[error("{limit} is limited to {max}, try again in {wait_ms} ms")]
+    Rate {
+        /// The name of the limit.
+        limit: &'static str,
+        /// Its value.
+        max: u64,
+        /// When the request may pass, milliseconds.
+        wait_ms: u64,
+    },
+    /// A series was removed, having no samples left, while the write was on its way.
+    #[error("a series of this write has just been removed, send it again")]
+    Removed,
     /// Bytes on disk do not verify.
     #[error("{place} has a bad {what}")]
     Corrupt {
@@ -70,8 +85,9 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::Invalid(_) => ErrorKind::Invalid,
-            Error::Busy { .. } => ErrorKind::Busy,
+            Error::Busy { .. } | Error::Removed => ErrorKind::Busy,
             Error::Limit { .. } => ErrorKind::Limit,
+            Error::Rate { .. } => ErrorKind::Rate,
             Error::Corrupt { .. } => ErrorKind::Corrupt,
             Error::Stopped { .. } | Error::Io { .. } | Error::Kv(_) => ErrorKind::Stopped,
         }

@@ -72,6 +72,9 @@ pub(crate) enum PostingKind {
     Metric = 1,
     /// A dimension.
     Dimension = 2,
+    /// A dimension's name, whatever the value; the name part of the key is empty and the dimension's
+    /// name stands where a value does.
+    Name = 3,
 }
 
 /// A key of the store.
@@ -87,6 +90,11 @@ pub(crate) enum Key<'a> {
     SeriesHash(TenantId, u128),
     /// A metric's name.
     Metric(TenantId, MetricNo),
+    /// How many series ids of a tenant have been given, once some have been taken back.
+    SeriesCount(TenantId),
+    /// How many series ids of a tenant had been given before the first one of an hour (hours since the
+    /// epoch).
+    SeriesHour(TenantId, i32),
     /// Ids of the series that carry a value.
     Posting(TenantId, PostingKind, &'a str, &'a str),
     /// Ids of the series that may have samples on a day (days since the epoch).
@@ -116,6 +124,8 @@ const META_DELETION: u8 = 6;
 const SERIES_BY_ID: u8 = 1;
 const SERIES_BY_HASH: u8 = 2;
 const SERIES_METRIC: u8 = 3;
+const SERIES_COUNT: u8 = 4;
+const SERIES_HOUR: u8 = 5;
 
 impl Key<'_> {
     pub(crate) const fn family(&self) -> Family {
@@ -126,7 +136,11 @@ impl Key<'_> {
             | Key::Floors(_)
             | Key::Tombstone(_)
             | Key::Deletion(_) => Family::Meta,
-            Key::Series(..) | Key::SeriesHash(..) | Key::Metric(..) => Family::Series,
+            Key::Series(..)
+            | Key::SeriesHash(..)
+            | Key::Metric(..)
+            | Key::SeriesCount(_)
+            | Key::SeriesHour(..) => Family::Series,
             Key::Posting(..) => Family::Posting,
             Key::Activity(..) => Family::Activity,
             Key::Wal(_) => Family::Wal,
@@ -137,16 +151,22 @@ impl Key<'_> {
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(32);
+        self.encode_to(&mut out);
+        out
+    }
+
+    /// Appends the encoded key.
+    pub(crate) fn encode_to(&self, out: &mut Vec<u8>) {
         match *self {
             Key::Fact(fact) => out.extend_from_slice(&[META_FACT, fact as u8]),
             Key::Tenant(tenant) => {
                 out.push(META_TENANT);
-                put_u32(&mut out, tenant.number());
+                put_u32(out, tenant.number());
             }
             Key::Policies => out.push(META_POLICIES),
             Key::Floors(tenant) => {
                 out.push(META_FLOORS);
-                put_u32(&mut out, tenant.number());
+                put_u32(out, tenant.number());
             }
             Key::Tombstone(number) => {
                 out.push(META_TOMBSTONE);
@@ -158,51 +178,63 @@ impl Key<'_> {
             }
             Key::Series(tenant, series) => {
                 out.push(SERIES_BY_ID);
-                put_u32(&mut out, tenant.number());
-                put_u32(&mut out, series.number());
+                put_u32(out, tenant.number());
+                put_u32(out, series.number());
             }
             Key::SeriesHash(tenant, hash) => {
                 out.push(SERIES_BY_HASH);
-                put_u32(&mut out, tenant.number());
+                put_u32(out, tenant.number());
                 out.extend_from_slice(&hash.to_be_bytes());
             }
             Key::Metric(tenant, metric) => {
                 out.push(SERIES_METRIC);
-                put_u32(&mut out, tenant.number());
-                put_u32(&mut out, metric.number());
+                put_u32(out, tenant.number());
+                put_u32(out, metric.number());
+            }
+            Key::SeriesCount(tenant) => {
+                out.push(SERIES_COUNT);
+                put_u32(out, tenant.number());
+            }
+            Key::SeriesHour(tenant, hour) => {
+                out.push(SERIES_HOUR);
+                put_u32(out, tenant.number());
+                put_i32(out, hour);
             }
             Key::Posting(tenant, kind, name, value) => {
-                out = posting_prefix(tenant, kind, Some(name));
+                put_posting_prefix(out, tenant, kind, Some(name));
                 out.extend_from_slice(value.as_bytes());
             }
             Key::Activity(tenant, day) => {
-                put_u32(&mut out, tenant.number());
-                put_i32(&mut out, day);
+                put_u32(out, tenant.number());
+                put_i32(out, day);
             }
             Key::Wal(sequence) => out.extend_from_slice(&sequence.number().to_be_bytes()),
             Key::Segment(class, partition, number) => {
                 out.push(class);
-                put_i32(&mut out, partition);
+                put_i32(out, partition);
                 out.extend_from_slice(&number.to_be_bytes());
             }
             Key::Record(tenant, kind, id) => {
-                out = record_prefix(tenant, kind);
+                out.extend_from_slice(&record_prefix(tenant, kind));
                 out.extend_from_slice(id);
             }
         }
-        out
     }
 }
 
 /// What all posting keys of a tenant and kind (and, if given, of one name) begin with.
 pub(crate) fn posting_prefix(tenant: TenantId, kind: PostingKind, name: Option<&str>) -> Vec<u8> {
     let mut out = Vec::with_capacity(32);
-    put_u32(&mut out, tenant.number());
+    put_posting_prefix(&mut out, tenant, kind, name);
+    out
+}
+
+fn put_posting_prefix(out: &mut Vec<u8>, tenant: TenantId, kind: PostingKind, name: Option<&str>) {
+    put_u32(out, tenant.number());
     out.push(kind as u8);
     if let Some(name) = name {
-        put_text(&mut out, name);
+        put_text(out, name);
     }
-    out
 }
 
 /// What all record keys of a tenant and kind begin with.
@@ -235,6 +267,25 @@ pub(crate) fn decode_floors(key: &[u8]) -> Option<TenantId> {
 pub(crate) fn decode_numbered(key: &[u8]) -> Option<u64> {
     let (_, number) = key.split_first()?;
     Some(u64::from_be_bytes(number.try_into().ok()?))
+}
+
+/// What all keys of numbers of series begin with.
+pub(crate) const SERIES_COUNT_PREFIX: [u8; 1] = [SERIES_COUNT];
+
+/// What all keys of numbers of series by hour begin with.
+pub(crate) const SERIES_HOUR_PREFIX: [u8; 1] = [SERIES_HOUR];
+
+/// Reads tenant and hour of a number of series.
+pub(crate) fn decode_series_hour(key: &[u8]) -> Option<(TenantId, i32)> {
+    let (tenant, rest) = take_u32(key.strip_prefix(&SERIES_HOUR_PREFIX)?)?;
+    let (hour, rest) = take_u32(rest)?;
+    rest.is_empty().then(|| (TenantId::new(tenant), unflip(hour)))
+}
+
+/// Reads the tenant of a number of series.
+pub(crate) fn decode_series_count(key: &[u8]) -> Option<TenantId> {
+    let (tenant, rest) = take_u32(key.strip_prefix(&SERIES_COUNT_PREFIX)?)?;
+    rest.is_empty().then(|| TenantId::new(tenant))
 }
 
 /// Reads the tenant and the number of a metric's key.

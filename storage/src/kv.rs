@@ -65,12 +65,12 @@ impl Batch {
         self.changes.push(Change::Delete(key.family(), key.encode()));
     }
 
-    /// Adds ids to a posting list or an activity set.
-    pub(crate) fn add_ids(&mut self, key: &Key<'_>, ids: &[u32]) {
-        self.changes.push(Change::Merge(key.family(), key.encode(), id_set::encode_list(ids)));
+    /// Adds ids to the posting list with this encoded key.
+    pub(crate) fn add_to_posting(&mut self, key: Vec<u8>, ids: &[u32]) {
+        self.changes.push(Change::Merge(Family::Posting, key, id_set::encode_list(ids)));
     }
 
-    /// Adds ids, given as a bitmap.
+    /// Adds ids, given as a bitmap, to a posting list or an activity set.
     pub(crate) fn add_bitmap(&mut self, key: &Key<'_>, ids: &roaring::RoaringBitmap) {
         self.changes.push(Change::Merge(key.family(), key.encode(), id_set::encode_bitmap(ids)));
     }
@@ -127,15 +127,19 @@ impl Kv {
 
     pub(crate) fn commit(&self, batch: Batch, sync: Sync) -> Result<(), Error> {
         let mut native = WriteBatch::default();
+        // Looking a family up takes a lock and compares names; a batch has thousands of changes.
+        let handles = Family::ALL.map(|family| (family, self.family(family)));
+        let handle = |family: Family| {
+            let found = handles.iter().find(|(have, _)| *have == family);
+            &found.expect("ALL has every family").1
+        };
         for change in batch.changes {
             match change {
-                Change::Put(family, key, value) => native.put_cf(&self.family(family), key, value),
-                Change::Merge(family, key, value) => {
-                    native.merge_cf(&self.family(family), key, value);
-                }
-                Change::Delete(family, key) => native.delete_cf(&self.family(family), key),
+                Change::Put(family, key, value) => native.put_cf(handle(family), key, value),
+                Change::Merge(family, key, value) => native.merge_cf(handle(family), key, value),
+                Change::Delete(family, key) => native.delete_cf(handle(family), key),
                 Change::DeleteRange(family, from, to) => {
-                    native.delete_range_cf(&self.family(family), from, to);
+                    native.delete_range_cf(handle(family), from, to);
                 }
             }
         }
@@ -241,11 +245,6 @@ impl Cursor<'_> {
 
     pub(crate) fn next(&mut self) {
         self.raw.next();
-    }
-
-    /// Moves to the first entry at or after `key`.
-    pub(crate) fn seek(&mut self, key: &[u8]) {
-        self.raw.seek(key);
     }
 }
 

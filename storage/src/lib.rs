@@ -6,6 +6,7 @@
 mod acknowledged;
 mod batch;
 mod block;
+mod catalog;
 pub mod clock;
 pub mod codec;
 mod census;
@@ -19,6 +20,7 @@ mod index;
 mod keeper;
 mod key;
 mod kv;
+mod limits;
 mod live;
 mod manifest;
 mod merge;
@@ -37,5 +39,7 @@ pub mod write;
 
 pub use config::{Durability, StoreConfig};
 pub use error::{Error, ErrorKind};
+pub use index::{CARDINALITY_TOP_MAX, Cardinality};
+pub use limits::{LimitKind, Limits};
 pub use store::{Stats, Store};
 pub use verify::Verified;

@@ -4,10 +4,12 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use roaring::RoaringBitmap;
+
 use crate::batch::Batch;
 use crate::deletion::Tombstone;
 use crate::head::{Generation, Run};
-use crate::model::Sequence;
+use crate::model::{Sequence, TenantId};
 use crate::segment::Segment;
 
 /// The live data of a store.
@@ -55,6 +57,20 @@ impl Live {
 }
 
 impl State {
+    /// Series that have samples in the head on the days from `first` to `last`, both inside, as far
+    /// as the index may not know it yet.
+    pub(crate) fn active(&self, tenant: TenantId, first: i32, last: i32) -> RoaringBitmap {
+        let mut ids = RoaringBitmap::new();
+        for generation in self.closed.iter().map(Arc::as_ref).chain([&self.open]) {
+            for ((owner, day), active) in &generation.activity {
+                if *owner == tenant && (first..=last).contains(day) {
+                    ids |= active;
+                }
+            }
+        }
+        ids
+    }
+
     /// Bytes of log that the head keeps alive.
     pub(crate) fn log_bytes(&self) -> u64 {
         self.closed.iter().map(|generation| generation.log_bytes).sum::<u64>() + self.open.log_bytes

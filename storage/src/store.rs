@@ -1,12 +1,9 @@
 //! The handle on an open data directory.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-
-use roaring::RoaringBitmap;
 
 use crate::clock::Clock;
 use crate::commit::{self, Queue};
@@ -15,11 +12,10 @@ use crate::error::Error;
 use crate::feed::{Feed, Outlet};
 use crate::index::cache::SeriesCache;
 use crate::keeper::{self, Order};
-use crate::model::{Selector, Sequence, SeriesId, SeriesKey, TenantId, TimeRange, Timestamp};
+use crate::limits::{Bounds, LimitKind};
+use crate::model::{Sequence, TenantId};
 use crate::record::Records;
 use crate::recovery;
-use crate::segment::partition_of;
-use crate::sieve::TenantSieve;
 use crate::sweep;
 use crate::threads::{Shared, Threads, spawn};
 use crate::verify::{self, Verified};
@@ -30,7 +26,7 @@ use crate::write::{Committed, WriteRequest};
 /// end; what is in the head stays in the log.
 #[derive(Clone)]
 pub struct Store {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     threads: Arc<Threads>,
 }
 /// Figures of a store.
@@ -79,6 +75,7 @@ impl Store {
         let shared = Arc::new(Shared {
             directory: directory.to_path_buf(),
             queue: Queue::new(config.queue_bytes),
+            bounds: Arc::new(Bounds::new(config.limits)),
             config,
             clock,
             kv: opened.kv,
@@ -140,8 +137,7 @@ impl Store {
     #[must_use]
     pub fn request(&self, tenant: TenantId) -> WriteRequest {
         let shared = &self.shared;
-        let now = shared.clock.now();
-        WriteRequest::new(shared.index.clone(), shared.cache.clone(), tenant, now)
+        WriteRequest::new(shared, tenant)
     }
 
     /// Hands a write to the committer. `ack` is called once, from the committer's thread, when the
@@ -182,208 +178,6 @@ impl Store {
         answer
             .recv()
             .unwrap_or_else(|_| Err(Error::Stopped { reason: "the committer has ended".into() }))
-    }
-
-    /// The series that `selector` selects, ascending by metric, then id.
-    ///
-    /// # Errors
-    /// `Stopped` if RocksDB cannot read.
-    pub fn select(&self, tenant: TenantId, selector: &Selector) -> Result<Vec<SeriesId>, Error> {
-        let ids = self.matching(tenant, selector)?;
-        let Some(known) = self.shared.index.tenant_by_id(tenant) else { return Ok(Vec::new()) };
-        let mut series: Vec<SeriesId> = ids.iter().map(SeriesId::new).collect();
-        if selector.metric.is_none() {
-            let metrics = known.metrics.read().expect("no code panics while it holds metrics");
-            series.sort_by_key(|&id| (metrics.of(id), id));
-        }
-        Ok(series)
-    }
-
-    fn matching(&self, tenant: TenantId, selector: &Selector) -> Result<RoaringBitmap, Error> {
-        let ids = self.shared.index.select(tenant, selector)?;
-        match selector.active {
-            Some(range) if !ids.is_empty() => self.visible(tenant, ids, range),
-            _ => Ok(ids),
-        }
-    }
-
-    /// Those of `ids` that have a sample in `range` that may be seen.
-    fn visible(
-        &self,
-        tenant: TenantId,
-        ids: RoaringBitmap,
-        range: TimeRange,
-    ) -> Result<RoaringBitmap, Error> {
-        let shared = &self.shared;
-        let (rules, now) = (shared.retention.rules(), shared.clock.now());
-        let tombstones = shared.live.lock().tombstones.clone();
-        let sieve = TenantSieve::new(tenant, &rules, &shared.index, now, &tombstones);
-        let Some(sieve) = sieve else { return Ok(RoaringBitmap::new()) };
-        let mut doubtful = RoaringBitmap::new();
-        for tombstone in sieve.tombstones().iter().filter(|stone| stone.overlaps(range)) {
-            doubtful |= &tombstone.series & &ids;
-        }
-        let mut found = RoaringBitmap::new();
-        for (floor, ids) in self.by_floor(tenant, &sieve, ids - &doubtful, range.start) {
-            let visible = TimeRange::new(range.start.max(Timestamp::from_millis(floor)), range.end);
-            found |= self.active(tenant, ids, visible)?;
-        }
-        let doubtful: Vec<SeriesId> = doubtful.iter().map(SeriesId::new).collect();
-        let seen = self.view(tenant).with_samples(&doubtful, range)?;
-        found.extend(seen.into_iter().map(SeriesId::number));
-        Ok(found)
-    }
-
-    /// Series by the instant before which their samples have expired, as far as that is after `start`.
-    fn by_floor(
-        &self,
-        tenant: TenantId,
-        sieve: &TenantSieve,
-        ids: RoaringBitmap,
-        start: Timestamp,
-    ) -> BTreeMap<i64, RoaringBitmap> {
-        let mut groups: BTreeMap<i64, RoaringBitmap> = BTreeMap::new();
-        match self.shared.index.tenant_by_id(tenant) {
-            Some(known) if !sieve.has_no_floors() => {
-                let metrics = known.metrics.read().expect("no code panics while it holds metrics");
-                for id in ids {
-                    let floor = sieve.floor(metrics.of(SeriesId::new(id))).max(start.millis());
-                    groups.entry(floor).or_default().insert(id);
-                }
-            }
-            Some(_) | None => drop(groups.insert(i64::MIN, ids)),
-        }
-        groups
-    }
-
-    /// Those of `ids` that have a sample in `range`. Days that lie in it wholly are answered by the
-    /// activity index; only series that may have samples on a day at its edge are looked up.
-    fn active(
-        &self,
-        tenant: TenantId,
-        ids: RoaringBitmap,
-        range: TimeRange,
-    ) -> Result<RoaringBitmap, Error> {
-        if range.is_empty() {
-            return Ok(RoaringBitmap::new());
-        }
-        let first = partition_of(range.start.millis());
-        let last = partition_of(range.end.millis().saturating_sub(1));
-        let starts_inside = partition_of(range.start.millis().saturating_sub(1)) == first;
-        let ends_inside = partition_of(range.end.millis()) == last;
-        let whole_first = if starts_inside { first.saturating_add(1) } else { first };
-        let whole_last = if ends_inside { last.saturating_sub(1) } else { last };
-        let certain = self.active_days(tenant, whole_first, whole_last)? & &ids;
-        let mut edges = RoaringBitmap::new();
-        if starts_inside {
-            edges |= self.active_days(tenant, first, first)?;
-        }
-        if ends_inside {
-            edges |= self.active_days(tenant, last, last)?;
-        }
-        let open: Vec<SeriesId> = ((edges & ids) - &certain).iter().map(SeriesId::new).collect();
-        let found = self.view(tenant).with_samples(&open, range)?;
-        Ok(certain | found.into_iter().map(SeriesId::number).collect::<RoaringBitmap>())
-    }
-
-    fn active_days(&self, tenant: TenantId, first: i32, last: i32) -> Result<RoaringBitmap, Error> {
-        // The head first: what a flush moves from there to the index in between is seen twice, not
-        // missed.
-        let mut ids = RoaringBitmap::new();
-        if first > last {
-            return Ok(ids);
-        }
-        {
-            let live = self.shared.live.lock();
-            for generation in live.closed.iter().map(Arc::as_ref).chain([&live.open]) {
-                for ((owner, day), active) in &generation.activity {
-                    if *owner == tenant && (first..=last).contains(day) {
-                        ids |= active;
-                    }
-                }
-            }
-        }
-        ids |= self.shared.index.active(tenant, first, last)?;
-        Ok(ids)
-    }
-
-    /// What identifies a series.
-    ///
-    /// # Errors
-    /// `Stopped` if RocksDB cannot read, `Corrupt` if the definition does not verify.
-    pub fn series(&self, tenant: TenantId, id: SeriesId) -> Result<Option<Arc<SeriesKey>>, Error> {
-        self.shared.index.series(tenant, id)
-    }
-
-    /// The id of a series, if it exists.
-    ///
-    /// # Errors
-    /// `Stopped` if RocksDB cannot read.
-    pub fn find_series(
-        &self,
-        tenant: TenantId,
-        key: &SeriesKey,
-    ) -> Result<Option<SeriesId>, Error> {
-        let canonical = key.encode();
-        self.shared.index.find(tenant, &canonical, self.shared.index.hash(&canonical))
-    }
-
-    /// Up to `limit` distinct metric names of the selected series that are greater than `after`,
-    /// ascending by code point.
-    ///
-    /// # Errors
-    /// `Stopped` if RocksDB cannot read.
-    pub fn metric_names(
-        &self,
-        tenant: TenantId,
-        selector: &Selector,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<String>, Error> {
-        let within = self.within(tenant, selector)?;
-        Ok(self.shared.index.metric_names(tenant, within.as_ref(), after, limit))
-    }
-
-    /// Up to `limit` distinct dimension names of the selected series, greater than `after`,
-    /// ascending by code point.
-    ///
-    /// # Errors
-    /// `Stopped` if RocksDB cannot read.
-    pub fn dimension_names(
-        &self,
-        tenant: TenantId,
-        selector: &Selector,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<String>, Error> {
-        let within = self.within(tenant, selector)?;
-        self.shared.index.dimension_names(tenant, within.as_ref(), after, limit)
-    }
-
-    /// Up to `limit` distinct values of one dimension of the selected series, greater than `after`,
-    /// ascending by code point.
-    ///
-    /// # Errors
-    /// `Stopped` if RocksDB cannot read.
-    pub fn dimension_values(
-        &self,
-        tenant: TenantId,
-        name: &str,
-        selector: &Selector,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<String>, Error> {
-        let within = self.within(tenant, selector)?;
-        self.shared.index.dimension_values(tenant, name, within.as_ref(), after, limit)
-    }
-
-    fn within(
-        &self,
-        tenant: TenantId,
-        selector: &Selector,
-    ) -> Result<Option<RoaringBitmap>, Error> {
-        let everything = *selector == Selector::default();
-        if everything { Ok(None) } else { self.matching(tenant, selector).map(Some) }
     }
 
     /// Everything committed so far, for one tenant.
@@ -432,6 +226,12 @@ impl Store {
     #[must_use]
     pub fn stopped(&self) -> Option<String> {
         self.shared.stopped()
+    }
+
+    /// How often each limit has refused a write since the store was opened.
+    #[must_use]
+    pub fn refused(&self) -> [(LimitKind, u64); LimitKind::ALL.len()] {
+        self.shared.bounds.refused()
     }
 
     /// Figures for an operator.

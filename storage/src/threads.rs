@@ -15,6 +15,7 @@ use crate::index::Index;
 use crate::index::cache::SeriesCache;
 use crate::keeper::{self, Order};
 use crate::kv::Kv;
+use crate::limits::Bounds;
 use crate::live::Live;
 use crate::retention::Retention;
 use crate::sweep;
@@ -26,6 +27,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) kv: Kv,
     pub(crate) index: Arc<Index>,
+    pub(crate) bounds: Arc<Bounds>,
     pub(crate) cache: Arc<SeriesCache>,
     pub(crate) live: Live,
     pub(crate) retention: Retention,

@@ -1,16 +1,19 @@
 //! A write: samples of one tenant that are committed together. Series are resolved while samples are
 //! collected, on the writer's own thread; ids of new series are given by the committer.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use crate::batch::Row;
 use crate::error::Error;
 use crate::index::Index;
 use crate::index::cache::{Known, RawHash, SeriesCache};
+use crate::limits::{Bounds, LimitKind};
 use crate::model::SERIES_KEY_BYTES_MAX;
 use crate::model::{Sequence, SeriesId, SeriesKey, TenantId, Timestamp, ValueMeta};
 use crate::segment::partition_of;
+use crate::threads::Shared;
 
 /// Earliest timestamp that is stored: 1900-01-01.
 pub const TIME_MIN: Timestamp = Timestamp::from_millis(-2_208_988_800_000);
@@ -24,6 +27,9 @@ pub const REQUEST_SAMPLES_MAX: usize = 1_000_000;
 pub struct WriteRequest {
     index: Arc<Index>,
     cache: Arc<SeriesCache>,
+    bounds: Arc<Bounds>,
+    /// How often series of the tenant had been removed before this was begun.
+    pub(crate) removals: u64,
     now: Timestamp,
     pub(crate) tenant: TenantId,
     pub(crate) rows: Vec<Row>,
@@ -37,7 +43,7 @@ pub struct WriteRequest {
     /// What the cache learns when the request is committed.
     learned: Vec<(RawHash, Learned)>,
     pending: HashMap<RawHash, Learned>,
-    by_canonical: HashMap<Vec<u8>, u32>,
+    by_hash: HashMap<u128, u32>,
 }
 
 /// A series that may have to be created.
@@ -56,16 +62,13 @@ enum Learned {
 }
 
 impl WriteRequest {
-    pub(crate) fn new(
-        index: Arc<Index>,
-        cache: Arc<SeriesCache>,
-        tenant: TenantId,
-        now: Timestamp,
-    ) -> Self {
+    pub(crate) fn new(shared: &Shared, tenant: TenantId) -> Self {
         WriteRequest {
-            index,
-            cache,
-            now,
+            index: shared.index.clone(),
+            cache: shared.cache.clone(),
+            bounds: shared.bounds.clone(),
+            removals: shared.index.tenant_by_id(tenant).map_or(0, |tenant| tenant.removals()),
+            now: shared.clock.now(),
             tenant,
             rows: Vec::new(),
             metas: Vec::new(),
@@ -73,8 +76,8 @@ impl WriteRequest {
             unknown_rows: Vec::new(),
             days: Vec::new(),
             learned: Vec::new(),
-            pending: HashMap::new(),
-            by_canonical: HashMap::new(),
+            pending: HashMap::default(),
+            by_hash: HashMap::default(),
         }
     }
 
@@ -171,17 +174,38 @@ impl WriteRequest {
                 max: SERIES_KEY_BYTES_MAX as u64,
             });
         }
-        if let Some(&at) = self.by_canonical.get(&canonical) {
-            return Ok(Learned::Unknown { at, day: NO_DAY });
+        if key.dimensions.len()
+            > usize::try_from(self.bounds.limits.dimensions).unwrap_or(usize::MAX)
+        {
+            return Err(self.bounds.refuse(LimitKind::Dimensions));
+        }
+        if key.dimensions.iter().any(|(name, _)| name.is_empty()) {
+            return Err(Error::Invalid("a dimension's name is not empty".into()));
         }
         let hash = self.index.hash(&canonical);
+        if let Some(at) = self.unknown_with(hash, &canonical) {
+            return Ok(Learned::Unknown { at, day: NO_DAY });
+        }
         if let Some(series) = self.index.find(self.tenant, &canonical, hash)? {
             return Ok(Learned::Known(Known { series, day: NO_DAY }));
         }
         let at = u32::try_from(self.unknown.len()).unwrap_or(u32::MAX);
-        self.by_canonical.insert(canonical.clone(), at);
+        self.by_hash.entry(hash).or_insert(at);
         self.unknown.push(UnknownSeries { key, canonical, hash, days: Vec::new() });
         Ok(Learned::Unknown { at, day: NO_DAY })
+    }
+
+    fn unknown_with(&self, hash: u128, canonical: &[u8]) -> Option<u32> {
+        let &at = self.by_hash.get(&hash)?;
+        let same = |at: u32| {
+            let unknown = usize::try_from(at).ok().and_then(|at| self.unknown.get(at));
+            unknown.is_some_and(|unknown| unknown.canonical == canonical)
+        };
+        if same(at) {
+            return Some(at);
+        }
+        // Two keys with one hash: it will not happen, but must not mix them up.
+        (at..u32::try_from(self.unknown.len()).unwrap_or(u32::MAX)).find(|&at| same(at))
     }
 
     /// How many samples have been added.

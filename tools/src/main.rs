@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod cardinality;
 mod check;
 mod client;
 mod load;
@@ -44,6 +45,8 @@ enum Command {
     Write(write::Write),
     /// Prove that a server takes samples, raises an alarm and notifies, and how fast
     Check(check::Check),
+    /// Show where a tenant's series come from: by metric, dimension, value, hour
+    Cardinality(cardinality::Cardinality),
     /// Send made-up samples as fast as a server takes them, and say what that cost
     Load(load::Load),
     /// Read every block of a data directory that no server has open, and say what is damaged
@@ -73,6 +76,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Query(query) => runtime.block_on(query.run()),
         Command::Write(write) => runtime.block_on(write.run()),
         Command::Check(check) => runtime.block_on(check.run()),
+        Command::Cardinality(cardinality) => runtime.block_on(cardinality.run()),
         Command::Load(load) => runtime.block_on(load.run()),
         Command::Verify(verify) => verify.run(),
         Command::Merge(merge) => merge.run(),

@@ -77,12 +77,7 @@ impl Memory {
 impl Source for Memory {
     fn select(&self, selector: &Selector) -> Result<Vec<SeriesId>, Error> {
         let selected = (0_u32..).zip(&self.series).filter(|(id, (key, _))| {
-            selector.metric.as_ref().is_none_or(|metric| *metric == key.metric)
-                && selector.dimensions.iter().all(|matcher| {
-                    key.dimensions
-                        .get(&matcher.name)
-                        .is_some_and(|have| matcher.value.accepts(have))
-                })
+            selector.accepts(key)
                 && selector
                     .active
                     .is_none_or(|span| !self.in_range(SeriesId::new(*id), span).times.is_empty())

@@ -36,6 +36,8 @@ impl From<moneta_storage::Error> for Stop {
             moneta_storage::Error::Limit { .. } => Stop::SamplesExceeded,
             other @ (moneta_storage::Error::Invalid(_)
             | moneta_storage::Error::Busy { .. }
+            | moneta_storage::Error::Rate { .. }
+            | moneta_storage::Error::Removed
             | moneta_storage::Error::Corrupt { .. }
             | moneta_storage::Error::Stopped { .. }
             | moneta_storage::Error::Io { .. }

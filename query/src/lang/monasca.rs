@@ -168,6 +168,24 @@ fn condition_bytes(condition: &DimensionMatcher) -> Vec<u8> {
             out.extend_from_slice(&(values.len() as u64).to_le_bytes());
             values.iter().for_each(|value| put_text(&mut out, value));
         }
+        ValueMatcher::Absent => out.push(3),
+        ValueMatcher::NotEquals(value) => {
+            out.push(4);
+            put_text(&mut out, value);
+        }
+        ValueMatcher::NoneOf(values) => {
+            out.push(5);
+            out.extend_from_slice(&(values.len() as u64).to_le_bytes());
+            values.iter().for_each(|value| put_text(&mut out, value));
+        }
+        ValueMatcher::Matches(pattern) => {
+            out.push(6);
+            put_text(&mut out, pattern.text());
+        }
+        ValueMatcher::NotMatches(pattern) => {
+            out.push(7);
+            put_text(&mut out, pattern.text());
+        }
     }
     out
 }

@@ -125,6 +125,32 @@ pub(crate) const KEYS: &[Key] = &[
         "Start although acknowledged writes at the end of the log are damaged or missing.",
     ),
     key(
+        "limits.active_series",
+        number(1, 4_000_000_000),
+        "5000000",
+        "Series of a tenant with a measurement today or yesterday. A write that would make more of\n\
+         them is refused.",
+    ),
+    key(
+        "limits.new_series_per_minute",
+        number(1, 4_000_000_000),
+        "6000000",
+        "Series a tenant may create within a minute. A write beyond that is answered 429.",
+    ),
+    key(
+        "limits.samples_per_second",
+        number(1, 1_000_000_000),
+        "2000000",
+        "Measurements a tenant may send within a second, those of ten seconds at once if it was\n\
+         quiet before. A write beyond that is answered 429.",
+    ),
+    key(
+        "limits.dimensions",
+        number(1, 100_000),
+        "256",
+        "Dimensions a series may have. A write with more is refused.",
+    ),
+    key(
         "auth.mode",
         Kind::Text,
         "\"none\"",

@@ -9,7 +9,7 @@ mod raw;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use moneta_storage::Durability;
+use moneta_storage::{Durability, Limits};
 
 pub(crate) use keys::{KEYS, Kind};
 use raw::Raw;
@@ -38,6 +38,8 @@ pub struct Config {
     pub collector: CollectorConfig,
     /// Alarm evaluation.
     pub alarms: AlarmsConfig,
+    /// Limits of each tenant's writes.
+    pub limits: Limits,
     /// Limits of queries.
     pub query: QueryConfig,
     /// Sending of notifications.

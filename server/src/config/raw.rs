@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use moneta_storage::Durability;
+use moneta_storage::{Durability, Limits};
 
 use super::keys::{KEYS, Key, Kind};
 use super::{
@@ -119,6 +119,12 @@ impl Raw {
                 live_log_mb: self.number("storage.live_log_mb")?,
                 flush_age_seconds: self.seconds("storage.flush_age_seconds")?,
                 accept_shorter_log: self.switch("storage.accept_shorter_log")?,
+            },
+            limits: Limits {
+                active_series: self.number("limits.active_series")?,
+                new_series_per_minute: self.number("limits.new_series_per_minute")?,
+                samples_per_second: self.number("limits.samples_per_second")?,
+                dimensions: self.number("limits.dimensions")?,
             },
             auth: self.auth_mode()?,
             collector: CollectorConfig {

@@ -3,6 +3,7 @@
 //! [`Front::answer`] checks the host and the origin, limits concurrent requests, treats a trailing
 //! slash as none, routes, and gives every answer its request id and its place in the figures.
 
+pub(crate) mod admin;
 pub(crate) mod body;
 pub(crate) mod listener;
 pub(crate) mod monasca;

@@ -82,6 +82,7 @@ async fn metrics(State(services): State<Arc<Services>>, headers: HeaderMap) -> i
     let format = Format::accepted(accept);
     services.telemetry.set_notifications(&services.notifier.stats());
     services.telemetry.set_storage(&services.store.stats());
+    services.telemetry.set_limits(services.store.refused());
     ([(header::CONTENT_TYPE, format.content_type())], services.telemetry.render(format))
 }
 

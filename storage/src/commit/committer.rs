@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use super::meter::Meter;
 use super::new_series::NewSeries;
 use super::queue::{Job, Work};
 use crate::batch::{self, Batch as Joint, Row};
 use crate::error::Error;
 use crate::head::Generation;
+use crate::index::hour_of;
 use crate::key::Key;
 use crate::kv::Batch;
 use crate::model::{Sequence, SeriesId, Timestamp};
@@ -16,14 +18,16 @@ use crate::write::{Committed, WriteRequest};
 /// Serves the queue until it is stopped and empty. `newest` is the last sequence given so far.
 pub(crate) fn run(shared: &Arc<Shared>, newest: Sequence) {
     let mut next = newest.next();
+    let mut meter = Meter::default();
     loop {
         match shared.queue.take() {
-            Work::Commit(jobs) => next = commit(shared, next, jobs),
+            Work::Commit(jobs) => next = commit(shared, &mut meter, next, jobs),
             Work::CloseGeneration(reply) => {
                 let closed = close_generation(shared);
                 // The one who asked may have gone.
                 let _ = reply.send(closed);
             }
+            Work::Clean(order) => order.carry_out(shared, &mut meter),
             Work::Stop => return,
         }
     }
@@ -45,7 +49,7 @@ struct Prepared {
 }
 
 /// Commits jobs together and returns the next free sequence.
-fn commit(shared: &Shared, first: Sequence, jobs: Vec<Job>) -> Sequence {
+fn commit(shared: &Shared, meter: &mut Meter, first: Sequence, jobs: Vec<Job>) -> Sequence {
     if let Some(reason) = shared.stopped() {
         for job in jobs {
             (job.ack)(Err(Error::Stopped { reason: reason.clone() }));
@@ -55,16 +59,24 @@ fn commit(shared: &Shared, first: Sequence, jobs: Vec<Job>) -> Sequence {
     let mut batch = Batch::default();
     let mut new_series = NewSeries::default();
     let mut prepared = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        match new_series.resolve(&shared.index, &job.request, &mut batch) {
-            Ok(ids) => prepared.push(Prepared { job, ids }),
+    for mut job in jobs {
+        let resolved = check_removed(shared, &job.request).and_then(|()| {
+            new_series.resolve(&shared.index, &mut job.request, &mut batch, |request, places| {
+                meter.admit(shared, request, places)
+            })
+        });
+        match resolved {
+            Ok(ids) => {
+                meter.note(&job.request, &ids);
+                prepared.push(Prepared { job, ids });
+            }
             Err(error) => (job.ack)(Err(error)),
         }
     }
     if prepared.is_empty() {
         return first;
     }
-    new_series.finish(&mut batch);
+    new_series.finish(&shared.index, hour_of(shared.clock.now()), &mut batch);
     let arrival = shared.feed.begin();
     let joint = Arc::new(join(first, arrival, &prepared));
     let record = joint.encode();
@@ -101,6 +113,17 @@ fn commit(shared: &Shared, first: Sequence, jobs: Vec<Job>) -> Sequence {
         (prepared.job.ack)(Ok(Committed { sequence }));
     }
     last.next()
+}
+
+/// Refuses a request that found the id of a series which has been removed since.
+fn check_removed(shared: &Shared, request: &WriteRequest) -> Result<(), Error> {
+    let Some(tenant) = shared.index.tenant_by_id(request.tenant) else { return Ok(()) };
+    if tenant.removals() == request.removals {
+        return Ok(());
+    }
+    let metrics = tenant.metrics.read().expect("no code panics while it holds metrics");
+    let gone = request.rows.iter().any(|row| metrics.is_removed(row.series));
+    if gone { Err(Error::Removed) } else { Ok(()) }
 }
 
 fn join(first: Sequence, arrival: Timestamp, prepared: &[Prepared]) -> Joint {

@@ -1,8 +1,7 @@
 //! Ids for the new series of a joint batch. They become real only when the batch is durable; a
 //! failed batch forgets them.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use foldhash::HashMap;
 
 use crate::error::Error;
 use crate::index::{self, Index};
@@ -18,49 +17,91 @@ pub(crate) struct NewSeries {
 
 #[derive(Default)]
 struct Additions {
+    first_series: u32,
     next_series: u32,
     next_metric: u32,
-    metrics: BTreeMap<String, MetricNo>,
+    /// The hour to which the new series count, if they are the first ones of it.
+    first_of_hour: Option<i32>,
+    metrics: HashMap<String, MetricNo>,
     metric_order: Vec<String>,
-    by_canonical: HashMap<Vec<u8>, SeriesId>,
+    by_hash: HashMap<u128, SameHash>,
     /// In order of their ids.
     series: Vec<MetricNo>,
-    by_hash: HashMap<u128, Vec<SeriesId>>,
-    postings: BTreeMap<(bool, String, String), Vec<u32>>,
+    /// New ids by the encoded key of their posting list.
+    postings: HashMap<Vec<u8>, Vec<u32>>,
+    /// Where posting keys are put together.
+    posting_key: Vec<u8>,
+}
+
+/// Series whose canonical keys have one hash; nearly always a single one.
+struct SameHash {
+    /// All of them, those of the index first.
+    ids: Vec<SeriesId>,
+    /// Those that are new, with their canonical keys.
+    new: Vec<(SeriesId, Vec<u8>)>,
+}
+
+/// What is known of a series that a request did not know.
+pub(crate) enum Place {
+    /// It has an id.
+    Known(SeriesId),
+    /// It has none; these are the series of the index that have the same hash.
+    New(Vec<SeriesId>),
 }
 
 impl NewSeries {
     /// The ids of a request's unknown series: known to the index by now, new in an earlier request
-    /// of this batch, or new here.
+    /// of this batch, or new here. `check` may refuse the request when it is known which.
     pub(crate) fn resolve(
         &mut self,
         index: &Index,
-        request: &WriteRequest,
+        request: &mut WriteRequest,
         batch: &mut Batch,
+        check: impl FnOnce(&WriteRequest, &[Place]) -> Result<(), Error>,
     ) -> Result<Vec<SeriesId>, Error> {
         if request.unknown.is_empty() {
-            return Ok(Vec::new());
+            return check(request, &[]).map(|()| Vec::new());
         }
-        let additions = match self.tenants.entry(request.tenant) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(Additions::begin(index, request.tenant)?),
+        let tenant = request.tenant;
+        let additions = match self.tenants.entry(tenant) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                entry.insert(Additions::begin(index, tenant)?)
+            }
         };
-        request
-            .unknown
-            .iter()
-            .map(|unknown| additions.resolve(index, request.tenant, unknown, batch))
-            .collect()
+        let mut found = Vec::with_capacity(request.unknown.len());
+        for unknown in &request.unknown {
+            found.push(additions.look_up(index, tenant, unknown)?);
+        }
+        let new = found.iter().filter(|place| matches!(place, Place::New(_))).count();
+        // The greatest number marks rows without an id, so it is never one.
+        let room = u64::from(u32::MAX - 1).saturating_sub(u64::from(additions.next_series));
+        if u64::try_from(new).is_ok_and(|new| new > room) {
+            return Err(Error::Limit { limit: "series of a tenant", max: u64::from(u32::MAX - 1) });
+        }
+        check(request, &found)?;
+        // Nothing fails from here on: ids are dense, so one that was given and then not used would
+        // shift all that follow.
+        let each = request.unknown.iter_mut().zip(found);
+        let ids = each.map(|(unknown, place)| match place {
+            Place::Known(id) => id,
+            Place::New(same) => additions.create(index, tenant, unknown, same, batch),
+        });
+        Ok(ids.collect())
     }
 
-    /// Adds the collected posting lists and hash lists to the batch.
-    pub(crate) fn finish(&self, batch: &mut Batch) {
-        for (&tenant, additions) in &self.tenants {
-            for ((is_metric, name, value), ids) in &additions.postings {
-                let kind = if *is_metric { PostingKind::Metric } else { PostingKind::Dimension };
-                batch.add_ids(&Key::Posting(tenant, kind, name, value), ids);
+    /// Adds the collected posting lists and hash lists to the batch. `hour` is when the series are
+    /// created.
+    pub(crate) fn finish(&mut self, index: &Index, hour: i32, batch: &mut Batch) {
+        for (&tenant, additions) in &mut self.tenants {
+            additions.begin_hour(index, tenant, hour, batch);
+            for (key, ids) in additions.postings.drain() {
+                batch.add_to_posting(key, &ids);
             }
-            for (&hash, ids) in &additions.by_hash {
-                batch.put(&Key::SeriesHash(tenant, hash), index::id_list(ids));
+            for (&hash, same) in &additions.by_hash {
+                if !same.new.is_empty() {
+                    batch.put(&Key::SeriesHash(tenant, hash), index::id_list(&same.ids));
+                }
             }
         }
     }
@@ -72,6 +113,9 @@ impl NewSeries {
             let Some(tenant) = index.tenant_by_id(id) else { continue };
             let mut metrics =
                 tenant.metrics.write().expect("no code panics while it holds metrics");
+            if let Some(hour) = additions.first_of_hour {
+                metrics.begin_hour(hour, additions.first_series);
+            }
             for name in &additions.metric_order {
                 metrics.add_metric(name);
             }
@@ -91,51 +135,85 @@ impl Additions {
             .ok_or_else(|| Error::Invalid(format!("there is no tenant {tenant}")))?;
         let metrics = tenant.metrics.read().expect("no code panics while it holds metrics");
         Ok(Additions {
+            first_series: metrics.series_count(),
             next_series: metrics.series_count(),
             next_metric: metrics.metric_count(),
             ..Additions::default()
         })
     }
 
-    fn resolve(
-        &mut self,
+    fn begin_hour(&mut self, index: &Index, tenant: TenantId, hour: i32, batch: &mut Batch) {
+        let Some(known) = index.tenant_by_id(tenant).filter(|_| !self.series.is_empty()) else {
+            return;
+        };
+        let metrics = known.metrics.read().expect("no code panics while it holds metrics");
+        let (hour, is_first) = metrics.hour_of_creation(hour);
+        if is_first {
+            self.first_of_hour = Some(hour);
+            let before = index::series_count(self.first_series);
+            batch.put(&Key::SeriesHour(tenant, hour), before);
+            for old in metrics.hours_before(hour) {
+                batch.delete(&Key::SeriesHour(tenant, old));
+            }
+        }
+    }
+
+    fn look_up(
+        &self,
         index: &Index,
         tenant: TenantId,
         unknown: &UnknownSeries,
+    ) -> Result<Place, Error> {
+        if let Some(same) = self.by_hash.get(&unknown.hash) {
+            let new = same.new.iter().find(|(_, canonical)| *canonical == unknown.canonical);
+            if let Some((id, _)) = new {
+                return Ok(Place::Known(*id));
+            }
+        }
+        let ids = index.ids_with_hash(tenant, unknown.hash)?;
+        let known = index.find_among(tenant, &ids, &unknown.canonical)?;
+        Ok(known.map_or(Place::New(ids), Place::Known))
+    }
+
+    /// Gives a series an id, and takes its canonical key. `same` are those of the index that have the
+    /// same hash.
+    fn create(
+        &mut self,
+        index: &Index,
+        tenant: TenantId,
+        unknown: &mut UnknownSeries,
+        same: Vec<SeriesId>,
         batch: &mut Batch,
-    ) -> Result<SeriesId, Error> {
-        if let Some(&id) = self.by_canonical.get(&unknown.canonical) {
-            return Ok(id);
-        }
-        if let Some(id) = index.find(tenant, &unknown.canonical, unknown.hash)? {
-            return Ok(id);
-        }
-        // The greatest number marks rows without an id, so it is never one.
-        if self.next_series >= u32::MAX - 1 {
-            return Err(Error::Limit { limit: "series of a tenant", max: u64::from(u32::MAX - 1) });
-        }
-        // Everything that can fail comes before anything is changed: ids are dense, so one that was
-        // given and then not used would shift all that follow.
-        if let Entry::Vacant(entry) = self.by_hash.entry(unknown.hash) {
-            entry.insert(index.ids_with_hash(tenant, unknown.hash)?);
-        }
+    ) -> SeriesId {
         let id = SeriesId::new(self.next_series);
         self.next_series += 1;
         let key = &unknown.key;
         let metric = self.metric(index, tenant, &key.metric, batch);
         batch.put(&Key::Series(tenant, id), index::definition(metric, &unknown.canonical));
-        self.by_hash.entry(unknown.hash).or_default().push(id);
-        let mut post = |is_metric, name: &str, value: &str| {
-            let key = (is_metric, name.to_owned(), value.to_owned());
-            self.postings.entry(key).or_default().push(id.number());
-        };
-        post(true, "", &key.metric);
+        self.post(&Key::Posting(tenant, PostingKind::Metric, "", &key.metric), id);
         for (name, value) in key.dimensions.iter() {
-            post(false, name, value);
+            self.post(&Key::Posting(tenant, PostingKind::Dimension, name, value), id);
+            self.post(&Key::Posting(tenant, PostingKind::Name, "", name), id);
         }
-        self.by_canonical.insert(unknown.canonical.clone(), id);
+        let same = self
+            .by_hash
+            .entry(unknown.hash)
+            .or_insert_with(|| SameHash { ids: same, new: Vec::new() });
+        same.ids.push(id);
+        same.new.push((id, std::mem::take(&mut unknown.canonical)));
         self.series.push(metric);
-        Ok(id)
+        id
+    }
+
+    fn post(&mut self, key: &Key<'_>, id: SeriesId) {
+        self.posting_key.clear();
+        key.encode_to(&mut self.posting_key);
+        match self.postings.get_mut(self.posting_key.as_slice()) {
+            Some(ids) => ids.push(id.number()),
+            None => {
+                self.postings.insert(self.posting_key.clone(), vec![id.number()]);
+            }
+        }
     }
 
     fn metric(

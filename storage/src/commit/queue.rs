@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use crate::error::Error;
 use crate::head::Generation;
+use crate::index::clean::Clean;
 use crate::model::TenantId;
 use crate::write::{Committed, WriteRequest};
 
@@ -33,6 +34,8 @@ pub(crate) enum Work {
     Commit(Vec<Job>),
     /// Close the open generation and hand it over; `None` if it is empty.
     CloseGeneration(SyncSender<Option<Arc<Generation>>>),
+    /// Remove series that have no samples left.
+    Clean(Clean),
     Stop,
 }
 
@@ -57,6 +60,8 @@ struct State {
     requests: usize,
     bytes: usize,
     closing: VecDeque<SyncSender<Option<Arc<Generation>>>>,
+    /// One for each thread that waits for the answer.
+    cleaning: VecDeque<Clean>,
     stopped: bool,
 }
 
@@ -108,6 +113,16 @@ impl Queue {
         self.changed.notify_one();
     }
 
+    /// Asks for series to be removed. Once the queue is stopped nobody answers.
+    pub(crate) fn clean(&self, order: Clean) {
+        let mut state = self.lock();
+        if !state.stopped {
+            state.cleaning.push_back(order);
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
     /// The committer is gone: refuses everything that waits and all that comes.
     pub(crate) fn abandon(&self, reason: &Error) {
         let mut state = self.lock();
@@ -132,6 +147,10 @@ impl Queue {
         loop {
             if let Some(reply) = state.closing.pop_front() {
                 return Work::CloseGeneration(reply);
+            }
+            // Who cleans waits for the answer before it asks again, so writes come in between.
+            if let Some(order) = state.cleaning.pop_front() {
+                return Work::Clean(order);
             }
             if state.requests > 0 {
                 return Work::Commit(state.take_jobs());

@@ -59,6 +59,45 @@ pub(crate) fn union<'a>(sets: impl IntoIterator<Item = &'a [u8]>) -> Option<Roar
     Some(ids)
 }
 
+/// How many ids a stored set holds.
+pub(crate) fn count(bytes: &[u8]) -> Result<u64, Error> {
+    match bytes.split_first() {
+        // The operator that unites operands leaves no id twice, nor does a single operand have one.
+        Some((&KIND_LIST, body)) if body.len() % 4 == 0 => {
+            Ok(u64::try_from(body.len() / 4).unwrap_or(u64::MAX))
+        }
+        _ => Ok(decode(bytes)?.len()),
+    }
+}
+
+/// Many stored sets, gathered into one. Ids of short lists are sorted together at the end: a bitmap
+/// that takes scattered ids one by one searches its containers for each.
+#[derive(Default)]
+pub(crate) struct Gathered {
+    loose: Vec<u32>,
+    sets: RoaringBitmap,
+}
+
+impl Gathered {
+    pub(crate) fn add(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        match bytes.split_first() {
+            Some((&KIND_LIST, body)) if body.len() % 4 == 0 => {
+                let (list, _) = body.as_chunks::<4>();
+                self.loose.extend(list.iter().map(|id| u32::from_le_bytes(*id)));
+            }
+            _ => self.sets |= decode(bytes)?,
+        }
+        Ok(())
+    }
+
+    pub(crate) fn into_set(mut self) -> RoaringBitmap {
+        self.loose.sort_unstable();
+        self.loose.dedup();
+        let loose = RoaringBitmap::from_sorted_iter(self.loose).unwrap_or_default();
+        self.sets | loose
+    }
+}
+
 /// The shorter of the two forms.
 pub(crate) fn encode(ids: &RoaringBitmap) -> Vec<u8> {
     if ids.len() <= LIST_IDS_MAX {

@@ -1,8 +1,14 @@
 //! Which series exist, and which carry what: ids, metric numbers, posting lists, activity.
 
 pub(crate) mod cache;
+mod cardinality;
+pub(crate) mod clean;
 pub(crate) mod id_set;
+mod names;
 mod select;
+mod tenant;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, RwLock};
@@ -13,6 +19,11 @@ use crate::error::Error;
 use crate::key::{self, Fact, Family, Key, PostingKind};
 use crate::kv::{Batch, Kv, Sync};
 use crate::model::{MetricNo, SeriesId, SeriesKey, TenantId};
+
+pub(crate) use cardinality::hour_of;
+pub use cardinality::{CARDINALITY_TOP_MAX, Cardinality};
+pub(crate) use names::Within;
+pub(crate) use tenant::Tenant;
 
 /// Most tenants of a store.
 const TENANTS_MAX: usize = 100_000;
@@ -34,56 +45,6 @@ pub(crate) struct Index {
 struct Tenants {
     by_name: HashMap<Arc<str>, TenantId>,
     by_id: HashMap<TenantId, Arc<Tenant>>,
-}
-
-/// What is kept in memory of a tenant.
-pub(crate) struct Tenant {
-    pub(crate) name: Arc<str>,
-    pub(crate) metrics: RwLock<Metrics>,
-}
-
-/// Metrics of a tenant, and the metric of each series: 4 bytes a series.
-#[derive(Default)]
-pub(crate) struct Metrics {
-    by_name: HashMap<Arc<str>, MetricNo>,
-    names: Vec<Arc<str>>,
-    of_series: Vec<MetricNo>,
-}
-
-impl Metrics {
-    pub(crate) fn number(&self, name: &str) -> Option<MetricNo> {
-        self.by_name.get(name).copied()
-    }
-
-    pub(crate) fn name(&self, metric: MetricNo) -> Option<&Arc<str>> {
-        self.names.get(usize::try_from(metric.number()).ok()?)
-    }
-
-    /// The metric of a series; of an unknown series one that sorts last.
-    pub(crate) fn of(&self, series: SeriesId) -> MetricNo {
-        let at = usize::try_from(series.number()).unwrap_or(usize::MAX);
-        self.of_series.get(at).copied().unwrap_or(MetricNo::new(u32::MAX))
-    }
-
-    pub(crate) fn metric_count(&self) -> u32 {
-        u32::try_from(self.names.len()).unwrap_or(u32::MAX)
-    }
-
-    pub(crate) fn series_count(&self) -> u32 {
-        u32::try_from(self.of_series.len()).unwrap_or(u32::MAX)
-    }
-
-    /// Adds a metric. Numbers are dense, so the new one is the count so far.
-    pub(crate) fn add_metric(&mut self, name: &str) {
-        let name: Arc<str> = name.into();
-        self.by_name.insert(name.clone(), MetricNo::new(self.metric_count()));
-        self.names.push(name);
-    }
-
-    /// Adds a series. Ids are dense, so the new one is the count so far.
-    pub(crate) fn add_series(&mut self, metric: MetricNo) {
-        self.of_series.push(metric);
-    }
 }
 
 impl Index {
@@ -112,7 +73,7 @@ impl Index {
             let id = key::decode_tenant(key).ok_or_else(|| Error::corrupt("key", "tenant"))?;
             let name: Arc<str> = text(value, "tenant")?.into();
             tenants.by_name.insert(name.clone(), id);
-            tenants.by_id.insert(id, Arc::new(Tenant { name, metrics: RwLock::default() }));
+            tenants.by_id.insert(id, Arc::new(Tenant::new(name)));
             Ok::<_, Error>(true)
         })?;
         let mut metrics: Vec<(TenantId, MetricNo, String)> = Vec::new();
@@ -131,19 +92,42 @@ impl Index {
             if loaded.number(&name) != Some(metric) {
                 return Err(Error::corrupt("order", format!("metric {name}")));
             }
-            if let Some(last) = ids.max() {
-                let length = usize::try_from(last).unwrap_or(usize::MAX).saturating_add(1);
-                if loaded.of_series.len() < length {
-                    loaded.of_series.resize(length, MetricNo::new(u32::MAX));
-                }
-            }
-            for id in ids {
-                if let Some(slot) =
-                    usize::try_from(id).ok().and_then(|at| loaded.of_series.get_mut(at))
-                {
-                    *slot = metric;
-                }
-            }
+            loaded.load(metric, &ids);
+        }
+        let given = |key: &[u8], value: &[u8]| {
+            let tenant = key::decode_series_count(key).and_then(|id| tenants.by_id.get(&id));
+            let count =
+                value.strip_prefix(&[VALUE_VERSION]).and_then(|count| count.try_into().ok());
+            let corrupt = || Error::corrupt("number", "count of series");
+            let (tenant, count) = tenant.zip(count).ok_or_else(corrupt)?;
+            let mut metrics = tenant.metrics.write().expect("nobody else has it yet");
+            metrics.reserve(u32::from_le_bytes(count));
+            Ok::<_, Error>(true)
+        };
+        self.kv.scan(
+            Family::Series,
+            &key::SERIES_COUNT_PREFIX,
+            &key::SERIES_COUNT_PREFIX,
+            given,
+        )?;
+        self.kv.scan(
+            Family::Series,
+            &key::SERIES_HOUR_PREFIX,
+            &key::SERIES_HOUR_PREFIX,
+            |key, value| {
+                let corrupt = || Error::corrupt("entry", "series by hour");
+                let (tenant, hour) = key::decode_series_hour(key).ok_or_else(corrupt)?;
+                let before = value.strip_prefix(&[VALUE_VERSION]);
+                let before =
+                    before.and_then(|before| before.try_into().ok()).ok_or_else(corrupt)?;
+                let tenant = tenants.by_id.get(&tenant).ok_or_else(corrupt)?;
+                let mut metrics = tenant.metrics.write().expect("nobody else has it yet");
+                metrics.begin_hour(hour, u32::from_le_bytes(before));
+                Ok::<_, Error>(true)
+            },
+        )?;
+        for tenant in tenants.by_id.values() {
+            tenant.metrics.write().expect("nobody else has it yet").loaded();
         }
         Ok(())
     }
@@ -176,7 +160,7 @@ impl Index {
         let name: Arc<str> = name.into();
         let mut tenants = self.tenants.write().expect("no code panics while it holds the index");
         tenants.by_name.insert(name.clone(), id);
-        tenants.by_id.insert(id, Arc::new(Tenant { name, metrics: RwLock::default() }));
+        tenants.by_id.insert(id, Arc::new(Tenant::new(name)));
         Ok(id)
     }
 
@@ -205,7 +189,7 @@ impl Index {
             .values()
             .map(|tenant| {
                 let metrics = tenant.metrics.read().expect("no code panics while it holds metrics");
-                u64::from(metrics.series_count())
+                metrics.present_count()
             })
             .sum()
     }
@@ -222,7 +206,17 @@ impl Index {
         canonical: &[u8],
         hash: u128,
     ) -> Result<Option<SeriesId>, Error> {
-        for id in self.ids_with_hash(tenant, hash)? {
+        self.find_among(tenant, &self.ids_with_hash(tenant, hash)?, canonical)
+    }
+
+    /// Which of `ids` has this canonical key.
+    pub(crate) fn find_among(
+        &self,
+        tenant: TenantId,
+        ids: &[SeriesId],
+        canonical: &[u8],
+    ) -> Result<Option<SeriesId>, Error> {
+        for &id in ids {
             if let Some(definition) = self.kv.get(&Key::Series(tenant, id))?
                 && split_definition(&definition)?.1 == canonical
             {
@@ -290,7 +284,7 @@ impl Index {
         }
     }
 
-    fn posting(
+    pub(crate) fn posting(
         &self,
         tenant: TenantId,
         kind: PostingKind,
@@ -325,6 +319,11 @@ pub(crate) fn id_list(ids: &[SeriesId]) -> Vec<u8> {
         out.extend_from_slice(&id.number().to_le_bytes());
     }
     out
+}
+
+/// A number of series as it is stored.
+pub(crate) fn series_count(count: u32) -> Vec<u8> {
+    versioned(&count.to_le_bytes())
 }
 
 /// A value with its version.

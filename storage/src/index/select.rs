@@ -1,11 +1,40 @@
-//! Selecting series: posting lists and activity, intersected.
+//! Selecting series: posting lists, intersected. A set of series is never built value by value where
+//! a list for the whole name, a literal or a prefix will do.
 
 use roaring::RoaringBitmap;
 
 use super::{Index, id_set};
 use crate::error::Error;
-use crate::key::{self, Family, Key, PostingKind};
-use crate::model::{DimensionMatcher, Selector, SeriesId, TenantId, ValueMatcher};
+use crate::key::{Family, Key, PostingKind};
+use crate::model::{DimensionMatcher, Pattern, Selector, TenantId, ValueMatcher};
+
+/// A regular expression is run over at most so many values or series.
+const PATTERN_RUNS_MAX: u64 = 2_000_000;
+/// Of so few candidates the definitions are read at once, without trying the distinct values.
+const CANDIDATES_FEW: u64 = 256;
+/// Reading a definition costs so many times what looking at a value does.
+const DEFINITION_COST: u64 = 4;
+
+/// Where the posting lists of a matcher lie.
+#[derive(Clone, Copy)]
+struct Field<'a> {
+    tenant: TenantId,
+    kind: PostingKind,
+    name: &'a str,
+}
+
+/// What a matcher does to the candidates.
+enum Step<'a> {
+    Keep(RoaringBitmap),
+    Drop(RoaringBitmap),
+    Run(&'a DimensionMatcher, &'a Pattern, Sense),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sense {
+    Matches,
+    MatchesNot,
+}
 
 impl Index {
     /// The series that satisfy metric and dimensions of `selector`, whenever they had samples.
@@ -18,82 +47,181 @@ impl Index {
         if let Some(metric) = &selector.metric {
             found = Some(self.posting(tenant, PostingKind::Metric, "", metric)?);
         }
-        // Conditions with the fewest values first: they are the cheapest to read.
+        // The cheapest to read first, and those that narrow before those that only take away.
         let mut matchers: Vec<&DimensionMatcher> = selector.dimensions.iter().collect();
-        matchers.sort_by_key(|matcher| match &matcher.value {
-            ValueMatcher::Equals(_) => 1,
-            ValueMatcher::OneOf(values) => values.len(),
-            ValueMatcher::Present => usize::MAX,
-        });
+        matchers.sort_by_key(|matcher| cost(&matcher.value));
         for matcher in matchers {
             if found.as_ref().is_some_and(RoaringBitmap::is_empty) {
                 break;
             }
-            let ids = self.matching(tenant, matcher)?;
-            found = Some(match found {
-                Some(found) => found & ids,
-                None => ids,
+            let step = self.step(tenant, matcher)?;
+            found = Some(match (step, found) {
+                (Step::Keep(ids), None) => ids,
+                (Step::Keep(ids), Some(found)) => found & ids,
+                (Step::Drop(ids), found) => found.unwrap_or_else(|| self.all_series(tenant)) - ids,
+                (Step::Run(matcher, pattern, sense), found) => {
+                    let candidates = found.unwrap_or_else(|| self.all_series(tenant));
+                    self.run(tenant, matcher, pattern, sense, candidates)?
+                }
             });
         }
         Ok(found.unwrap_or_else(|| self.all_series(tenant)))
     }
 
-    fn all_series(&self, tenant: TenantId) -> RoaringBitmap {
-        let mut all = RoaringBitmap::new();
-        if let Some(tenant) = self.tenant_by_id(tenant) {
-            let metrics = tenant.metrics.read().expect("no code panics while it holds metrics");
-            all.insert_range(0..metrics.series_count());
-        }
-        all
+    pub(crate) fn all_series(&self, tenant: TenantId) -> RoaringBitmap {
+        let Some(tenant) = self.tenant_by_id(tenant) else { return RoaringBitmap::new() };
+        let metrics = tenant.metrics.read().expect("no code panics while it holds metrics");
+        metrics.all()
     }
 
-    fn matching(
+    fn step<'a>(&self, tenant: TenantId, matcher: &'a DimensionMatcher) -> Result<Step<'a>, Error> {
+        let field = Field::of(tenant, matcher);
+        Ok(match &matcher.value {
+            ValueMatcher::Equals(value) => Step::Keep(self.with_value(field, value)?),
+            ValueMatcher::OneOf(values) => Step::Keep(self.with_one_of(field, values)?),
+            ValueMatcher::Present => Step::Keep(self.carriers(field)?),
+            ValueMatcher::Absent => Step::Drop(self.carriers(field)?),
+            ValueMatcher::NotEquals(value) => self.unless(field, std::slice::from_ref(value))?,
+            ValueMatcher::NoneOf(values) => self.unless(field, values)?,
+            ValueMatcher::Matches(pattern) => match pattern.literals() {
+                Some(literals) => self.either(field, literals)?,
+                None => self.of_pattern(field, matcher, pattern, Sense::Matches)?,
+            },
+            ValueMatcher::NotMatches(pattern) => match pattern.literals() {
+                Some(literals) => self.unless(field, literals)?,
+                None => self.of_pattern(field, matcher, pattern, Sense::MatchesNot)?,
+            },
+        })
+    }
+
+    fn with_value(&self, field: Field<'_>, value: &str) -> Result<RoaringBitmap, Error> {
+        self.posting(field.tenant, field.kind, field.name, value)
+    }
+
+    fn with_one_of(&self, field: Field<'_>, values: &[String]) -> Result<RoaringBitmap, Error> {
+        let mut ids = RoaringBitmap::new();
+        for value in values {
+            ids |= self.with_value(field, value)?;
+        }
+        Ok(ids)
+    }
+
+    /// The series that have the dimension.
+    fn carriers(&self, field: Field<'_>) -> Result<RoaringBitmap, Error> {
+        match field.kind {
+            PostingKind::Metric => Ok(self.all_series(field.tenant)),
+            PostingKind::Dimension | PostingKind::Name => {
+                self.posting(field.tenant, PostingKind::Name, "", field.name)
+            }
+        }
+    }
+
+    /// Series that have one of the values, where a missing one is the empty text.
+    fn either<'a>(&self, field: Field<'_>, values: &[String]) -> Result<Step<'a>, Error> {
+        let some = self.with_one_of(field, values)?;
+        if values.iter().any(String::is_empty) {
+            return Ok(Step::Drop(self.carriers(field)? - some));
+        }
+        Ok(Step::Keep(some))
+    }
+
+    /// Series that have none of the values, where a missing one is the empty text.
+    fn unless<'a>(&self, field: Field<'_>, values: &[String]) -> Result<Step<'a>, Error> {
+        let some = self.with_one_of(field, values)?;
+        if values.iter().any(String::is_empty) {
+            return Ok(Step::Keep(self.carriers(field)? - some));
+        }
+        Ok(Step::Drop(some))
+    }
+
+    /// The two expressions that every dashboard has need no run.
+    fn of_pattern<'a>(
+        &self,
+        field: Field<'_>,
+        matcher: &'a DimensionMatcher,
+        pattern: &'a Pattern,
+        sense: Sense,
+    ) -> Result<Step<'a>, Error> {
+        let empty = [String::new()];
+        match (pattern.text(), sense) {
+            (".*", Sense::Matches) => Ok(Step::Drop(RoaringBitmap::new())),
+            (".*", Sense::MatchesNot) => Ok(Step::Keep(RoaringBitmap::new())),
+            (".+", Sense::Matches) => self.unless(field, &empty),
+            (".+", Sense::MatchesNot) => self.either(field, &empty),
+            (_, sense) => Ok(Step::Run(matcher, pattern, sense)),
+        }
+    }
+
+    /// The candidates that satisfy a pattern, run over whichever is fewer: the distinct values with
+    /// its prefix, or the candidates.
+    fn run(
         &self,
         tenant: TenantId,
         matcher: &DimensionMatcher,
+        pattern: &Pattern,
+        sense: Sense,
+        candidates: RoaringBitmap,
     ) -> Result<RoaringBitmap, Error> {
-        let name = &matcher.name;
-        match &matcher.value {
-            ValueMatcher::Equals(value) => {
-                self.posting(tenant, PostingKind::Dimension, name, value)
-            }
-            ValueMatcher::OneOf(values) => {
-                let mut ids = RoaringBitmap::new();
-                for value in values {
-                    ids |= self.posting(tenant, PostingKind::Dimension, name, value)?;
-                }
-                Ok(ids)
-            }
-            ValueMatcher::Present => {
-                let mut ids = RoaringBitmap::new();
-                self.each_value(tenant, name, None, |_, value| {
-                    ids |= id_set::decode(value)?;
-                    Ok(true)
-                })?;
-                Ok(ids)
-            }
-        }
+        let field = Field::of(tenant, matcher);
+        let carriers = self.carriers(field)?;
+        // Without the dimension the value is the empty text, the same for all.
+        let without = match pattern.is_match("") == (sense == Sense::Matches) {
+            true => &candidates - &carriers,
+            false => RoaringBitmap::new(),
+        };
+        let candidates = candidates & carriers;
+        let accepted = match self.run_over_values(field, pattern, candidates.len())? {
+            Some(matching) if sense == Sense::Matches => candidates & matching,
+            Some(matching) => candidates - matching,
+            None => self.run_over_series(tenant, matcher, &candidates)?,
+        };
+        Ok(accepted | without)
     }
 
-    /// Calls `each` with the values of a dimension that are greater than `after`, ascending, and
-    /// their stored posting lists, until it answers `false`.
-    fn each_value(
+    /// The series with a matching value; `None` if it is cheaper to look at the candidates.
+    fn run_over_values(
+        &self,
+        field: Field<'_>,
+        pattern: &Pattern,
+        candidates: u64,
+    ) -> Result<Option<RoaringBitmap>, Error> {
+        if candidates <= CANDIDATES_FEW {
+            return Ok(None);
+        }
+        let most = candidates.saturating_mul(DEFINITION_COST).min(PATTERN_RUNS_MAX);
+        let mut seen = 0;
+        let mut ids = id_set::Gathered::default();
+        let list = (field.tenant, field.kind, field.name);
+        self.each_text(list, pattern.prefix(), None, |value, stored| {
+            seen += 1;
+            if pattern.is_match(value) {
+                ids.add(stored)?;
+            }
+            Ok(seen <= most)
+        })?;
+        Ok((seen <= most).then(|| ids.into_set()))
+    }
+
+    fn run_over_series(
         &self,
         tenant: TenantId,
-        name: &str,
-        after: Option<&str>,
-        mut each: impl FnMut(&str, &[u8]) -> Result<bool, Error>,
-    ) -> Result<(), Error> {
-        let prefix = key::posting_prefix(tenant, PostingKind::Dimension, Some(name));
-        let mut from = prefix.clone();
-        if let Some(after) = after {
-            from.extend_from_slice(after.as_bytes());
-            from.push(0);
+        matcher: &DimensionMatcher,
+        candidates: &RoaringBitmap,
+    ) -> Result<RoaringBitmap, Error> {
+        if candidates.len() > PATTERN_RUNS_MAX {
+            return Err(Error::Limit {
+                limit: "values and series a regular expression is run over",
+                max: PATTERN_RUNS_MAX,
+            });
         }
-        self.kv.scan(Family::Posting, &prefix, &from, |key, value| {
-            let text = key.get(prefix.len()..).and_then(|bytes| std::str::from_utf8(bytes).ok());
-            each(text.ok_or_else(|| Error::corrupt("key", "posting"))?, value)
-        })
+        let mut accepted = RoaringBitmap::new();
+        self.each_key(tenant, candidates, |id, key| {
+            if matcher.accepts(&key) {
+                accepted.insert(id.number());
+            }
+            true
+        })?;
+        Ok(accepted)
     }
 
     /// Series with samples, as the index knows it, on the days from `first` to `last`, both inside.
@@ -123,100 +251,29 @@ impl Index {
         )?;
         Ok(ids)
     }
+}
 
-    /// Names of the metrics of `within` (of all series, if `None`), greater than `after`, ascending.
-    pub(crate) fn metric_names(
-        &self,
-        tenant: TenantId,
-        within: Option<&RoaringBitmap>,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Vec<String> {
-        let Some(tenant) = self.tenant_by_id(tenant) else { return Vec::new() };
-        let metrics = tenant.metrics.read().expect("no code panics while it holds metrics");
-        let mut names: Vec<&str> = match within {
-            None => metrics.names.iter().map(|name| &**name).collect(),
-            Some(ids) => {
-                let numbers: RoaringBitmap =
-                    ids.iter().map(|id| metrics.of(SeriesId::new(id)).number()).collect();
-                let name = |number| metrics.name(crate::model::MetricNo::new(number));
-                numbers.iter().filter_map(name).map(|name| &**name).collect()
-            }
-        };
-        names.retain(|name| after.is_none_or(|after| *name > after));
-        names.sort_unstable();
-        names.into_iter().take(limit).map(str::to_owned).collect()
+impl<'a> Field<'a> {
+    fn of(tenant: TenantId, matcher: &'a DimensionMatcher) -> Self {
+        let kind =
+            if matcher.is_on_metric() { PostingKind::Metric } else { PostingKind::Dimension };
+        Field { tenant, kind, name: &matcher.name }
     }
+}
 
-    /// Names of the dimensions of `within` (of all series, if `None`), greater than `after`.
-    pub(crate) fn dimension_names(
-        &self,
-        tenant: TenantId,
-        within: Option<&RoaringBitmap>,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<String>, Error> {
-        let prefix = key::posting_prefix(tenant, PostingKind::Dimension, None);
-        let past = |name: &str| {
-            // The texts of a key end with two zero bytes, so this is after every value of `name`.
-            let mut key = key::posting_prefix(tenant, PostingKind::Dimension, Some(name));
-            key.pop();
-            key.push(1);
-            key
-        };
-        let mut cursor = self.kv.cursor(Family::Posting, &after.map_or(prefix.clone(), past));
-        let mut names = Vec::new();
-        while names.len() < limit {
-            let Some((key, _)) = cursor.entry()? else { break };
-            if !key.starts_with(&prefix) {
-                break;
-            }
-            let (name, _) =
-                key::decode_posting(key).ok_or_else(|| Error::corrupt("key", "posting"))?;
-            cursor.seek(&past(&name));
-            let carried = match within {
-                None => true,
-                Some(ids) => self.carries(tenant, &name, ids)?,
-            };
-            if carried {
-                names.push(name);
-            }
+/// The order in which conditions are looked at.
+fn cost(value: &ValueMatcher) -> usize {
+    const NAME: usize = 1 << 20;
+    match value {
+        ValueMatcher::Equals(_) => 1,
+        ValueMatcher::OneOf(values) => values.len(),
+        ValueMatcher::Present => NAME,
+        ValueMatcher::NotEquals(_) => NAME + 1,
+        ValueMatcher::NoneOf(values) => (NAME + 1).saturating_add(values.len()),
+        ValueMatcher::Absent => NAME * 2,
+        ValueMatcher::Matches(pattern) | ValueMatcher::NotMatches(pattern) => {
+            let known = pattern.literals().map(<[String]>::len);
+            known.unwrap_or(usize::MAX - pattern.prefix().len())
         }
-        Ok(names)
-    }
-
-    fn carries(&self, tenant: TenantId, name: &str, ids: &RoaringBitmap) -> Result<bool, Error> {
-        let mut found = false;
-        self.each_value(tenant, name, None, |_, value| {
-            found = !id_set::decode(value)?.is_disjoint(ids);
-            Ok(!found)
-        })?;
-        Ok(found)
-    }
-
-    /// Values of a dimension that series of `within` (any, if `None`) carry, greater than `after`.
-    pub(crate) fn dimension_values(
-        &self,
-        tenant: TenantId,
-        name: &str,
-        within: Option<&RoaringBitmap>,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<String>, Error> {
-        let mut values = Vec::new();
-        self.each_value(tenant, name, after, |text, stored| {
-            if values.len() >= limit {
-                return Ok(false);
-            }
-            let carried = match within {
-                None => true,
-                Some(ids) => !id_set::decode(stored)?.is_disjoint(ids),
-            };
-            if carried {
-                values.push(text.to_owned());
-            }
-            Ok(true)
-        })?;
-        Ok(values)
     }
 }

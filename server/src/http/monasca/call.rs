@@ -37,6 +37,11 @@ impl Call {
         self.place.path.split('/').nth(3).unwrap_or_default()
     }
 
+    /// The name of the caller's tenant.
+    pub(crate) fn caller(&self) -> &str {
+        &self.tenant
+    }
+
     /// The caller's tenant, if it has stored anything yet.
     pub(crate) fn tenant(&self) -> Option<TenantId> {
         self.services.store.find_tenant(&self.tenant)

@@ -1,6 +1,5 @@
 //! `/v2.0/metrics`: writing measurements, listing series.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -77,7 +76,7 @@ fn reason(rejection: &Rejection) -> Reason {
         Rejection::Store(refusal) => match refusal.0.kind() {
             ErrorKind::Invalid => Reason::Invalid,
             ErrorKind::Busy => Reason::Busy,
-            ErrorKind::Limit => Reason::Limit,
+            ErrorKind::Limit | ErrorKind::Rate => Reason::Limit,
             ErrorKind::Corrupt | ErrorKind::Stopped => Reason::Failed,
         },
     }
@@ -154,9 +153,6 @@ fn series_offset(call: &Call) -> Result<Option<SeriesId>, Failure> {
 
 /// Up to `wanted` of the selected series, by metric name in byte order, then by number, beginning
 /// behind `after`.
-///
-/// Only the names are sorted. A page then reads the series of as many names as it takes to fill it,
-/// and no definition of any.
 fn page_of_series(
     store: &Store,
     tenant: TenantId,
@@ -165,32 +161,8 @@ fn page_of_series(
     wanted: usize,
 ) -> Result<Vec<SeriesId>, Failure> {
     let after = after.map(|id| Ok::<_, Failure>((name_of(store, tenant, id)?, id))).transpose()?;
-    let is_behind = |name: &str, id: SeriesId| {
-        after.as_ref().is_none_or(|(last_name, last)| (name, id) > (last_name.as_str(), *last))
-    };
-    if let Some(name) = &selector.metric {
-        let series = store.select(tenant, selector)?.into_iter();
-        return Ok(series.filter(|id| is_behind(name, *id)).take(wanted).collect());
-    }
-    // What a selection by name alone gives is cheap to read; the other conditions are looked at once,
-    // for all names together.
-    let narrow = !selector.dimensions.is_empty() || selector.active.is_some();
-    let selected: Option<HashSet<SeriesId>> =
-        narrow.then(|| store.select(tenant, selector)).transpose()?.map(HashSet::from_iter);
-    let is_selected = |id: &SeriesId| selected.as_ref().is_none_or(|some| some.contains(id));
-    let last_name = after.as_ref().map(|(name, _)| name.clone());
-    let names = store.metric_names(tenant, selector, last_name.as_deref(), wanted)?;
-    let mut page = Vec::new();
-    for name in last_name.into_iter().chain(names) {
-        let one = Selector { metric: Some(name.clone()), ..Selector::default() };
-        let series = store.select(tenant, &one)?.into_iter();
-        page.extend(series.filter(|id| is_behind(&name, *id)).filter(is_selected));
-        if page.len() >= wanted {
-            break;
-        }
-    }
-    page.truncate(wanted);
-    Ok(page)
+    let after = after.as_ref().map(|(name, id)| (name.as_str(), *id));
+    Ok(store.select_page(tenant, selector, after, wanted)?)
 }
 
 /// The metric name of the series that an offset names.
@@ -207,13 +179,13 @@ fn elements_of(
     series: &[SeriesId],
 ) -> Result<Vec<MetricElement>, Failure> {
     let mut elements = Vec::with_capacity(series.len());
-    for id in series {
+    for (id, key) in series.iter().zip(call.services.store.series_of(tenant, series)?) {
         // A series that has been removed since it was selected is left out.
-        if let Some(key) = call.services.store.series(tenant, *id)? {
+        if let Some(key) = key {
             elements.push(MetricElement {
                 id: id.to_string(),
-                name: key.metric.clone(),
                 dimensions: DimensionMap::from(&key.dimensions),
+                name: key.metric,
             });
         }
     }

@@ -1,7 +1,7 @@
 //! The Monasca API, `/v2.0`: a file per resource.
 
 mod alarms;
-mod call;
+pub(crate) mod call;
 mod counts;
 mod definitions;
 mod dimension_filter;
