@@ -12,6 +12,8 @@ use crate::segment::Segment;
 #[derive(Default)]
 pub(crate) struct Live {
     state: Mutex<State>,
+    /// Held from the check to the commit of a change of segments; taken before `state`.
+    turn: Mutex<()>,
 }
 
 /// Held for an append or for cloning handles, never while decoding or during I/O.
@@ -37,6 +39,11 @@ impl Live {
         self.state.lock().expect("no code panics while it holds the live state")
     }
 
+    /// Waits for its turn to change segments.
+    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().expect("no code panics while it changes segments")
+    }
+
     pub(crate) fn moment(&self) -> Moment {
         let state = self.lock();
         let generations = || state.closed.iter().map(Arc::as_ref).chain([&state.open]);
@@ -52,6 +59,11 @@ impl State {
     /// Bytes of log that the head keeps alive.
     pub(crate) fn log_bytes(&self) -> u64 {
         self.closed.iter().map(|generation| generation.log_bytes).sum::<u64>() + self.open.log_bytes
+    }
+
+    /// Whether all of `segments` are live.
+    pub(crate) fn holds(&self, segments: &[Arc<Segment>]) -> bool {
+        segments.iter().all(|wanted| self.segments.iter().any(|live| Arc::ptr_eq(live, wanted)))
     }
 
     /// Replaces segments: `added` takes the place of `removed` (by number).

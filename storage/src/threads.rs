@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -16,6 +16,7 @@ use crate::index::cache::SeriesCache;
 use crate::keeper::{self, Order};
 use crate::kv::Kv;
 use crate::live::Live;
+use crate::merge::merger;
 
 /// What the threads of a store share.
 pub(crate) struct Shared {
@@ -29,8 +30,14 @@ pub(crate) struct Shared {
     pub(crate) feed: Arc<Outlet>,
     pub(crate) queue: Queue,
     pub(crate) keeper: keeper::Handle,
+    pub(crate) merger: merger::Handle,
     /// Bytes of log that the head keeps alive, as of the last change.
     pub(crate) head_log_bytes: AtomicU64,
+    /// The last flush was put off because the feed's consumer still needs the log.
+    pub(crate) waits_for_consumer: AtomicBool,
+    /// Bytes of segments that flushes, and merges, have written since the start.
+    pub(crate) flushed_bytes: AtomicU64,
+    pub(crate) merged_bytes: AtomicU64,
     /// Number of the next segment file.
     pub(crate) next_segment: AtomicU64,
     /// The first error that stopped writes.
@@ -39,7 +46,20 @@ pub(crate) struct Shared {
     pub(crate) _lock: File,
 }
 
+/// Writers wait while the log is longer than so many times what makes the head flush: the disk
+/// cannot follow. While a consumer is waited for, which is cut off at four times, it is more.
+const LOG_HELD_AT: u64 = 2;
+const LOG_HELD_AT_FOR_CONSUMER: u64 = 5;
+
 impl Shared {
+    /// Holds the queue while the head is too large, and lets it go when it is not.
+    pub(crate) fn regulate(&self) {
+        let waits = self.waits_for_consumer.load(Ordering::Relaxed);
+        let times = if waits { LOG_HELD_AT_FOR_CONSUMER } else { LOG_HELD_AT };
+        let max = self.config.live_log_bytes.saturating_mul(times);
+        self.queue.hold(self.head_log_bytes.load(Ordering::Relaxed) > max);
+    }
+
     /// Why writes have stopped, if they have.
     pub(crate) fn stopped(&self) -> Option<String> {
         self.stopped.lock().expect("no code panics while it holds the reason").clone()
@@ -77,14 +97,14 @@ impl Drop for StopWritesOnPanic {
     }
 }
 
-/// The committer and the keeper.
+/// The committer, the keeper and the merger.
 pub(crate) struct Threads {
     pub(crate) shared: Arc<Shared>,
     pub(crate) handles: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Threads {
-    /// Ends both.
+    /// Ends them all.
     pub(crate) fn end(&self) {
         let handles = self.take();
         if !handles.is_empty() {
@@ -92,6 +112,7 @@ impl Threads {
             self.shared.feed.close();
             // A keeper that has ended already needs no order.
             let _ = self.shared.keeper.order(Order::Stop);
+            self.shared.merger.stop();
         }
         for handle in handles {
             // An acknowledgement may hold the last handle on the store: the committer cannot wait
