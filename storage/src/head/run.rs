@@ -50,6 +50,55 @@ impl Run {
     }
 }
 
+/// The series of some rows, numbered as they appear.
+#[derive(Default)]
+struct Slots {
+    known: HashMap<(TenantId, SeriesId), u32>,
+    counted: Vec<Counted>,
+    last: Option<usize>,
+}
+
+struct Counted {
+    tenant: TenantId,
+    series: SeriesId,
+    count: usize,
+    /// The series that came behind it the last time. A host reports its series in one order, so it
+    /// mostly comes again, and costs no look-up.
+    successor: usize,
+}
+
+impl Slots {
+    fn count(&mut self, tenant: TenantId, series: SeriesId) -> u32 {
+        let last = self.last.and_then(|last| self.counted.get(last));
+        let guess = last.map_or(usize::MAX, |last| last.successor);
+        if let Some(next) = self.counted.get_mut(guess)
+            && (next.tenant, next.series) == (tenant, series)
+        {
+            next.count += 1;
+            self.last = Some(guess);
+            return number(guess);
+        }
+        let free = number(self.counted.len());
+        let slot = *self.known.entry((tenant, series)).or_insert(free);
+        let at = index(slot).unwrap_or(usize::MAX);
+        if slot == free {
+            self.counted.push(Counted { tenant, series, count: 0, successor: usize::MAX });
+        }
+        if let Some(counted) = self.counted.get_mut(at) {
+            counted.count += 1;
+        }
+        if let Some(last) = self.last.and_then(|last| self.counted.get_mut(last)) {
+            last.successor = at;
+        }
+        self.last = Some(at);
+        slot
+    }
+}
+
+fn number(slot: usize) -> u32 {
+    u32::try_from(slot).expect("a run is far below 4 Gi rows")
+}
+
 /// Rows of batches by series: a counting sort, which keeps the commit order within a series. Rows
 /// mostly come in order of time there, so nothing is left to sort.
 #[derive(Default)]
@@ -66,24 +115,16 @@ struct Grouped {
 impl Grouped {
     fn of(batches: &[Arc<Batch>], metric_of: MetricOf<'_>) -> Self {
         let total = batches.iter().map(|batch| batch.rows.len()).sum();
-        let mut slots: HashMap<(TenantId, SeriesId), u32> = HashMap::default();
-        let mut counted: Vec<((TenantId, SeriesId), usize)> = Vec::new();
+        let mut slots = Slots::default();
         let mut slot_of_row: Vec<u32> = Vec::with_capacity(total);
         for row in batches.iter().flat_map(|batch| &batch.rows) {
-            let series = (row.tenant, row.series);
-            let slot = *slots.entry(series).or_insert_with(|| {
-                counted.push((series, 0));
-                u32::try_from(counted.len() - 1).expect("a run is far below 4 Gi rows")
-            });
-            if let Some((_, count)) = index(slot).and_then(|at| counted.get_mut(at)) {
-                *count += 1;
-            }
-            slot_of_row.push(slot);
+            slot_of_row.push(slots.count(row.tenant, row.series));
         }
+        let counted = slots.counted;
         let mut order: Vec<(SeriesPlace, usize, usize)> = counted
             .iter()
             .enumerate()
-            .map(|(slot, &((tenant, series), count))| {
+            .map(|(slot, &Counted { tenant, series, count, .. })| {
                 let metric = metric_of(tenant, series);
                 (SeriesPlace { tenant, metric, series }, slot, count)
             })
