@@ -11,6 +11,7 @@ mod config;
 mod error;
 mod http;
 mod ingest;
+mod memory;
 mod pool;
 mod security;
 mod shutdown;

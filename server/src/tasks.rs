@@ -28,6 +28,7 @@ use crate::error::Error;
 use crate::http::body::BodyMemory;
 use crate::http::own::Health;
 use crate::http::{Front, Services, admin, listener, monasca, own};
+use crate::memory;
 use crate::pool::Pool;
 use crate::security::Reach;
 use crate::shutdown::{self, Stopper};
@@ -146,15 +147,19 @@ async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<(Store, Alarms),
         valid_notification_periods: config.notifications.periods_seconds.clone(),
     };
     let storage = &config.storage;
+    let derived = StoreConfig::within(memory::budget(storage.memory_mb));
     let store_config = StoreConfig {
         durability: storage.durability,
-        live_log_bytes: storage.live_log_mb << 20,
+        live_log_bytes: match storage.live_log_mb {
+            0 => derived.live_log_bytes,
+            given => given << 20,
+        },
         flush_age: Duration::from_secs(u64::from(storage.flush_age_seconds)),
         accept_shorter_log: storage.accept_shorter_log,
         limits: config.limits,
         // The alarms go on where they stopped, and need the log from there.
         consumer: Consumer::Expected,
-        ..StoreConfig::default()
+        ..derived
     };
     blocking("opening", move || {
         let store = Store::open(&directory, store_config, clock)?;

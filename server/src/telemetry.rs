@@ -117,6 +117,8 @@ struct Storage {
     segments: Gauge,
     segment_samples: Gauge,
     segment_bytes: Gauge,
+    flushed_bytes: Gauge,
+    merged_bytes: Gauge,
 }
 
 /// What the kernel says of this process, refreshed when asked for.
@@ -212,6 +214,16 @@ impl Telemetry {
             ("storage_segments", "Segment files", &storage.segments),
             ("storage_segment_samples", "Samples in segment files", &storage.segment_samples),
             ("storage_segment_bytes", "Bytes of segment files", &storage.segment_bytes),
+            (
+                "storage_flushed_bytes",
+                "Bytes of segments that flushes have written since the start",
+                &storage.flushed_bytes,
+            ),
+            (
+                "storage_merged_bytes",
+                "Bytes of segments that merges have written since the start",
+                &storage.merged_bytes,
+            ),
         ] {
             registry.register(name, help, gauge.clone());
         }
@@ -347,6 +359,8 @@ impl Telemetry {
             (&storage.segments, stats.segments),
             (&storage.segment_samples, stats.segment_samples),
             (&storage.segment_bytes, stats.segment_bytes),
+            (&storage.flushed_bytes, stats.flushed_bytes),
+            (&storage.merged_bytes, stats.merged_bytes),
         ] {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         }

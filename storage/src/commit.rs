@@ -4,6 +4,8 @@
 //! them on the feed, acknowledges.
 
 mod committer;
+#[cfg(test)]
+mod held;
 mod meter;
 mod new_series;
 mod queue;

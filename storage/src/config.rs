@@ -47,6 +47,30 @@ pub struct StoreConfig {
     pub consumer: Consumer,
 }
 
+/// The least memory that a store is made for.
+const MEMORY_MIN: u64 = 64 << 20;
+/// The shares of a store's memory. A row of the log stands in RocksDB's buffer as it is logged and in
+/// the head's runs, which take a third of that; while one head is flushed the next one grows.
+const LIVE_LOG_SHARE: u64 = 4;
+const QUEUE_SHARE: u64 = 16;
+const CACHE_SHARE: u64 = 32;
+
+impl StoreConfig {
+    /// The default for a store that may use about `memory` bytes: for its head, for what waits to be
+    /// written, and for RocksDB's cache.
+    #[must_use]
+    pub fn within(memory: u64) -> Self {
+        let memory = memory.max(MEMORY_MIN);
+        let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        StoreConfig {
+            live_log_bytes: memory / LIVE_LOG_SHARE,
+            queue_bytes: size(memory / QUEUE_SHARE),
+            cache_bytes: size(memory / CACHE_SHARE),
+            ..StoreConfig::default()
+        }
+    }
+}
+
 impl Default for StoreConfig {
     fn default() -> Self {
         StoreConfig {
@@ -59,5 +83,16 @@ impl Default for StoreConfig {
             limits: Limits::default(),
             consumer: Consumer::None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_that_of_a_gigabyte() {
+        let (fixed, derived) = (StoreConfig::default(), StoreConfig::within(1 << 30));
+        assert_eq!(format!("{fixed:?}"), format!("{derived:?}"));
     }
 }

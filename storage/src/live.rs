@@ -16,6 +16,8 @@ use crate::segment::Segment;
 #[derive(Default)]
 pub(crate) struct Live {
     state: Mutex<State>,
+    /// Held from the check to the commit of a change of segments; taken before `state`.
+    turn: Mutex<()>,
 }
 
 /// Held for an append or for cloning handles, never while decoding or during I/O.
@@ -42,6 +44,11 @@ pub(crate) struct Moment {
 impl Live {
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no code panics while it holds the live state")
+    }
+
+    /// Waits for its turn to change segments.
+    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().expect("no code panics while it changes segments")
     }
 
     pub(crate) fn moment(&self) -> Moment {
@@ -91,6 +98,11 @@ impl State {
         let open = self.open.runs.iter().flat_map(|run| &run.blocks).map(|(entry, _)| entry.sequences.0);
         let open = open.chain(self.open.batches.first().map(|batch| batch.first));
         !self.closed.is_empty() || open.into_iter().any(|first| first <= upto)
+    }
+
+    /// Whether all of `segments` are live.
+    pub(crate) fn holds(&self, segments: &[Arc<Segment>]) -> bool {
+        segments.iter().all(|wanted| self.segments.iter().any(|live| Arc::ptr_eq(live, wanted)))
     }
 
     /// Replaces segments: `added` takes the place of `removed` (by number).

@@ -11,13 +11,14 @@ use crate::batch::{self, Batch as Joint};
 use crate::config::{Durability, StoreConfig};
 use crate::deletion;
 use crate::error::Error;
-use crate::head::Generation;
+use crate::head::{Generation, Run, SORT_ROWS};
 use crate::index::Index;
 use crate::key::{self, Fact, Family, Key};
 use crate::kv::{Batch, Kv, KvSizes, Sync};
 use crate::live::Live;
 use crate::manifest;
 use crate::model::{Sequence, TenantId, Timestamp};
+use crate::output::metric_lookup;
 use crate::retention::Retention;
 use crate::segment::{Segment, SegmentAddress, partition_of};
 
@@ -52,7 +53,7 @@ pub(crate) fn open(directory: &Path, config: &StoreConfig) -> Result<Opened, Err
     let Found { segments, orphans, greatest } = open_segments(directory, &kv)?;
     live.lock().swap_segments(&[], segments);
     let trimmed = Sequence::new(fact(&kv, Fact::TrimmedTo)?.unwrap_or(0));
-    let (newest, mut last_arrival) = replay(&kv, &live, trimmed)?;
+    let (newest, mut last_arrival) = replay(&kv, &index, &live, trimmed)?;
     if let Some(floor) = fact(&kv, Fact::LastArrival)? {
         last_arrival = last_arrival.max(Timestamp::from_millis(floor.cast_signed()));
     }
@@ -188,12 +189,48 @@ fn segment_files(root: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(files)
 }
 
-/// Puts what is in the log but not in segments into the head.
-fn replay(kv: &Kv, live: &Live, trimmed: Sequence) -> Result<(Sequence, Timestamp), Error> {
+/// Puts what is in the log but not in segments into the head. Rows are sorted into runs by a second
+/// thread while the log is read, so that a full head takes neither the time nor the memory of its
+/// unsorted rows.
+fn replay(
+    kv: &Kv,
+    index: &Index,
+    live: &Live,
+    trimmed: Sequence,
+) -> Result<(Sequence, Timestamp), Error> {
+    let mut state = live.lock();
+    let generation = &mut state.open;
+    std::thread::scope(|scope| {
+        // Two parts wait at most: as many rows as are being sorted.
+        let (parts, inbox) = crossbeam_channel::bounded::<Vec<Arc<Joint>>>(2);
+        let sorter = scope.spawn(move || {
+            let metric_of = metric_lookup(index);
+            let runs = inbox.iter().map(|part| Arc::new(Run::sort(&part, &metric_of)));
+            runs.collect::<Vec<_>>()
+        });
+        let read = read_log(kv, generation, trimmed, |part| {
+            // A sorter that has ended has panicked, which is seen below.
+            let _ = parts.send(part);
+        });
+        drop(parts);
+        match sorter.join() {
+            Ok(runs) => generation.runs = runs,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+        read
+    })
+}
+
+/// Reads the log into `generation`, handing full parts of its rows to `sort`.
+fn read_log(
+    kv: &Kv,
+    generation: &mut Generation,
+    trimmed: Sequence,
+    sort: impl Fn(Vec<Arc<Joint>>),
+) -> Result<(Sequence, Timestamp), Error> {
     let mut newest = trimmed;
     let mut last_arrival = Timestamp::MIN;
     let mut noted = Noted::default();
-    let mut state = live.lock();
     kv.scan(Family::Wal, &[], &Key::Wal(trimmed.next()).encode(), |key, value| {
         let first = key::decode_wal(key).ok_or_else(|| Error::corrupt("key", "log"))?;
         if first != newest.next() {
@@ -202,10 +239,13 @@ fn replay(kv: &Kv, live: &Live, trimmed: Sequence) -> Result<(Sequence, Timestam
         let batch = Joint::decode(first, value)?;
         newest = batch.last_sequence();
         last_arrival = batch.arrival;
-        noted.note(&batch, &mut state.open);
+        noted.note(&batch, generation);
         let partitions = batch::partitions(&batch.rows);
         let bytes = u64::try_from(value.len()).unwrap_or(u64::MAX);
-        state.open.append(Arc::new(batch), bytes, partitions);
+        generation.append(Arc::new(batch), bytes, partitions);
+        if generation.unsorted_rows >= SORT_ROWS {
+            sort(generation.take_batches());
+        }
         Ok::<_, Error>(true)
     })?;
     Ok((newest, last_arrival))

@@ -139,6 +139,13 @@ impl<'a> Sieve<'a> {
         })
     }
 
+    /// Whether some row of a series in `times`, written at `sequence` or before, may be hidden.
+    pub(crate) fn touches(&self, place: SeriesPlace, times: TimeRange, sequence: Sequence) -> bool {
+        self.with_tenant(place.tenant, |sieve| {
+            sieve.is_none_or(|sieve| sieve.touches(place.metric, place.series, times, sequence))
+        })
+    }
+
     fn with_tenant<T>(
         &self,
         tenant: TenantId,

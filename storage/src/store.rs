@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
 use crate::clock::Clock;
@@ -13,6 +13,7 @@ use crate::feed::{Feed, Outlet};
 use crate::index::cache::SeriesCache;
 use crate::keeper::{self, Order};
 use crate::limits::{Bounds, LimitKind};
+use crate::merge::merger;
 use crate::model::{Sequence, TenantId};
 use crate::record::Records;
 use crate::recovery;
@@ -44,6 +45,11 @@ pub struct Stats {
     pub segment_samples: u64,
     /// Bytes of segment files.
     pub segment_bytes: u64,
+    /// Bytes of segments that flushes have written since the start.
+    pub flushed_bytes: u64,
+    /// Bytes of segments that merges have written since the start. With `flushed_bytes`: how often a
+    /// byte is written.
+    pub merged_bytes: u64,
     /// Newest acknowledged write.
     pub newest: Sequence,
 }
@@ -63,6 +69,7 @@ impl Store {
         let opened = recovery::open(directory, &config)?;
         let (keeper, inbox) = keeper::Handle::new();
         let (sweeper, sweeps) = sweep::Handle::new();
+        let (merger, merges) = merger::Handle::new();
         let feed = Outlet::new(
             opened.kv.clone(),
             clock.clone(),
@@ -88,6 +95,10 @@ impl Store {
             sweeper,
             retention: opened.retention,
             deleting: Mutex::default(),
+            merger,
+            waits_for_consumer: AtomicBool::new(false),
+            flushed_bytes: AtomicU64::new(0),
+            merged_bytes: AtomicU64::new(0),
             next_segment: AtomicU64::new(opened.next_segment),
             stopped: Mutex::new(None),
             _lock: lock,
@@ -99,6 +110,7 @@ impl Store {
         };
         start(spawn("committer", &shared, move |shared| commit::run(shared, newest))?);
         start(spawn("keeper", &shared, move |shared| keeper::run(shared, &inbox))?);
+        start(spawn("merger", &shared, move |shared| merger::run(shared, &merges))?);
         start(spawn("sweeper", &shared, move |shared| sweep::run(shared, &sweeps))?);
         Ok(Store { shared, threads: Arc::new(threads) })
     }
@@ -144,7 +156,7 @@ impl Store {
     /// write is durable and visible to new views, or has failed; it must not block.
     ///
     /// # Errors
-    /// `Busy` when too much is waiting, `Stopped` when writes have stopped; `ack` is not called then.
+    /// `Busy` when too much is waiting, or has waited in vain, `Stopped` when writes have stopped; `ack` is not called then.
     pub fn submit(
         &self,
         request: WriteRequest,
@@ -156,11 +168,6 @@ impl Store {
         if request.is_empty() {
             ack(Ok(Committed { sequence: self.newest() }));
             return Ok(());
-        }
-        // The disk cannot follow: the head would grow without bound.
-        let log_bytes = self.shared.head_log_bytes.load(Ordering::Relaxed);
-        if log_bytes > self.shared.config.live_log_bytes.saturating_mul(8) {
-            return Err(Error::Busy { what: "the head" });
         }
         self.shared.queue.push(request, Box::new(ack))
     }
@@ -250,6 +257,8 @@ impl Store {
             segments: u64::try_from(live.segments.len()).unwrap_or(u64::MAX),
             segment_samples: facts().map(|facts| facts.samples).sum(),
             segment_bytes: facts().map(|facts| facts.bytes).sum(),
+            flushed_bytes: self.shared.flushed_bytes.load(Ordering::Relaxed),
+            merged_bytes: self.shared.merged_bytes.load(Ordering::Relaxed),
             newest,
         }
     }
@@ -260,7 +269,11 @@ impl Store {
     /// # Errors
     /// `Stopped` if that fails; the log still holds what is not in segments.
     pub fn flush(&self) -> Result<(), Error> {
-        self.ask_keeper(Order::Flush)
+        let (reply, answer) = mpsc::sync_channel(1);
+        self.shared.keeper.order(Order::Flush(reply))?;
+        answer
+            .recv()
+            .unwrap_or_else(|_| Err(Error::Stopped { reason: "the store is closed".into() }))
     }
 
     /// Merges the segments of each partition, now, as far as the greatest size of a segment allows.
@@ -268,7 +281,7 @@ impl Store {
     /// # Errors
     /// `Corrupt` names a damaged file; `Stopped` if writing fails. The segments stay as they were.
     pub fn merge(&self) -> Result<(), Error> {
-        self.ask_keeper(Order::Merge)
+        self.shared.merger.merge()
     }
 
     /// Reads every part of every segment and compares blocks with the directory, summaries with
@@ -278,17 +291,6 @@ impl Store {
     /// `Corrupt` names the first damaged part by file and offset.
     pub fn verify(&self) -> Result<Verified, Error> {
         verify::verify(&self.shared)
-    }
-
-    fn ask_keeper(
-        &self,
-        order: impl FnOnce(mpsc::SyncSender<Result<(), Error>>) -> Order,
-    ) -> Result<(), Error> {
-        let (reply, answer) = mpsc::sync_channel(1);
-        self.shared.keeper.order(order(reply))?;
-        answer
-            .recv()
-            .unwrap_or_else(|_| Err(Error::Stopped { reason: "the store is closed".into() }))
     }
 
     /// Stops intake, flushes and syncs, and ends the background threads. Later calls that write

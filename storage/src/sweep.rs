@@ -10,8 +10,10 @@ use std::time::Duration;
 use crate::census;
 use crate::deletion::{self, DeletionState, Tombstone};
 use crate::error::Error;
-use crate::keeper::{self, metric_lookup};
+use crate::keeper;
+use crate::manifest::Change;
 use crate::model::Timestamp;
+use crate::output::metric_lookup;
 use crate::retention::Rules;
 use crate::segment::Segment;
 use crate::sieve::Sieve;
@@ -143,12 +145,13 @@ impl Sweeper<'_> {
         if !gone.is_empty() {
             swept.segments_removed = count(gone.len());
             swept.bytes = gone.iter().map(|segment| segment.facts.bytes).sum();
-            ask(shared, |reply| keeper::Order::Remove(gone, reply))?;
+            let change = Change { removed: gone, ..Change::default() };
+            change.commit(shared, |_| ()).inspect_err(|error| shared.stop(error))?;
         }
         let before: u64 = bytes(shared);
         swept.segments_rewritten = count(stale.len());
         for segment in stale {
-            whole(ask(shared, |reply| keeper::Order::Rewrite(segment, reply)))?;
+            whole(shared.merger.rewrite(segment))?;
         }
         swept.bytes += before.saturating_sub(bytes(shared));
         for tombstone in &tombstones {
@@ -217,7 +220,7 @@ impl Sweeper<'_> {
         tombstones: &[&Arc<Tombstone>],
     ) -> Result<Found, Error> {
         let sieve = Sieve::now(self.shared);
-        let metric_of = metric_lookup(self.shared);
+        let metric_of = metric_lookup(&self.shared.index);
         let mut found = Found::default();
         let mut touched: HashSet<u64> = HashSet::new();
         census::of_segment(segment, &metric_of, |stretch| {

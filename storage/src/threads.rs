@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -17,6 +17,7 @@ use crate::keeper::{self, Order};
 use crate::kv::Kv;
 use crate::limits::Bounds;
 use crate::live::Live;
+use crate::merge::merger;
 use crate::retention::Retention;
 use crate::sweep;
 
@@ -37,8 +38,14 @@ pub(crate) struct Shared {
     pub(crate) sweeper: sweep::Handle,
     /// Held while a deletion begins or its record changes.
     pub(crate) deleting: Mutex<()>,
+    pub(crate) merger: merger::Handle,
     /// Bytes of log that the head keeps alive, as of the last change.
     pub(crate) head_log_bytes: AtomicU64,
+    /// The last flush was put off because the feed's consumer still needs the log.
+    pub(crate) waits_for_consumer: AtomicBool,
+    /// Bytes of segments that flushes, and merges, have written since the start.
+    pub(crate) flushed_bytes: AtomicU64,
+    pub(crate) merged_bytes: AtomicU64,
     /// Number of the next segment file.
     pub(crate) next_segment: AtomicU64,
     /// The first error that stopped writes.
@@ -47,7 +54,20 @@ pub(crate) struct Shared {
     pub(crate) _lock: File,
 }
 
+/// Writers wait while the log is longer than so many times what makes the head flush: the disk
+/// cannot follow. While a consumer is waited for, which is cut off at four times, it is more.
+const LOG_HELD_AT: u64 = 2;
+const LOG_HELD_AT_FOR_CONSUMER: u64 = 5;
+
 impl Shared {
+    /// Holds the queue while the head is too large, and lets it go when it is not.
+    pub(crate) fn regulate(&self) {
+        let waits = self.waits_for_consumer.load(Ordering::Relaxed);
+        let times = if waits { LOG_HELD_AT_FOR_CONSUMER } else { LOG_HELD_AT };
+        let max = self.config.live_log_bytes.saturating_mul(times);
+        self.queue.hold(self.head_log_bytes.load(Ordering::Relaxed) > max);
+    }
+
     /// Why writes have stopped, if they have.
     pub(crate) fn stopped(&self) -> Option<String> {
         self.stopped.lock().expect("no code panics while it holds the reason").clone()
@@ -85,7 +105,7 @@ impl Drop for StopWritesOnPanic {
     }
 }
 
-/// The committer, the keeper and the sweeper.
+/// The committer, the keeper, the merger and the sweeper.
 pub(crate) struct Threads {
     pub(crate) shared: Arc<Shared>,
     /// The sweeper is the last.
@@ -93,11 +113,12 @@ pub(crate) struct Threads {
 }
 
 impl Threads {
-    /// Ends them.
+    /// Ends them all.
     pub(crate) fn end(&self) {
         let mut handles = self.take();
         if !handles.is_empty() {
-            // The sweeper gives the keeper orders, so it ends before.
+            // The sweeper gives the keeper and the merger orders, so it ends before them.
+            self.shared.merger.give_up();
             let _ = self.shared.sweeper.order(sweep::Order::Stop);
             if let Some(sweeper) = handles.pop() {
                 wait_for(sweeper);
@@ -106,6 +127,7 @@ impl Threads {
             self.shared.feed.close();
             // A keeper that has ended already needs no order.
             let _ = self.shared.keeper.order(Order::Stop);
+            self.shared.merger.stop();
         }
         handles.into_iter().for_each(wait_for);
     }

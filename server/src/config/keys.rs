@@ -107,10 +107,17 @@ pub(crate) const KEYS: &[Key] = &[
          system has it; a power cut then loses the last moments.",
     ),
     key(
+        "storage.memory_mb",
+        number(0, 1_048_576),
+        "0",
+        "Memory for recent samples, writes that wait and RocksDB's cache, megabytes, about. 0: a quarter\n\
+         of what this machine or container has, at least 256 and at most 1024. Less than 64 counts as 64.",
+    ),
+    key(
         "storage.live_log_mb",
-        number(1, 65_536),
-        "256",
-        "Log that makes the head be written into segments, megabytes. Memory grows with it.",
+        number(0, 65_536),
+        "0",
+        "Log that makes the head be written into segments, megabytes. 0: a quarter of memory_mb.",
     ),
     key(
         "storage.flush_age_seconds",

@@ -70,7 +70,10 @@ pub struct ServerConfig {
 pub struct StorageConfig {
     /// When a write is acknowledged; default when it is synced.
     pub durability: Durability,
-    /// Log that makes the head flush, megabytes; default 256, 1 to 65 536.
+    /// Memory for the head, waiting writes and RocksDB's cache, megabytes; default 0: a quarter of
+    /// the machine's.
+    pub memory_mb: u64,
+    /// Log that makes the head flush, megabytes; default 0: a quarter of `memory_mb`.
     pub live_log_mb: u64,
     /// Age of the oldest sample in the head that makes it flush, seconds; default 2 hours.
     pub flush_age_seconds: u32,

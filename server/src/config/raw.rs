@@ -116,6 +116,7 @@ impl Raw {
             },
             storage: StorageConfig {
                 durability: self.durability()?,
+                memory_mb: self.number("storage.memory_mb")?,
                 live_log_mb: self.number("storage.live_log_mb")?,
                 flush_age_seconds: self.seconds("storage.flush_age_seconds")?,
                 accept_shorter_log: self.switch("storage.accept_shorter_log")?,

@@ -8,7 +8,7 @@
 //! ```
 //! Readers decode the series column first and the others only if it holds what they look for.
 
-use super::{BLOCK_META_BYTES, ROW_BLOCK_ROWS_MAX, join_parts, metas, seal, split_parts, unseal};
+use super::{ROW_BLOCK_ROWS_MAX, join_parts, metas, seal, split_parts, unseal};
 use crate::codec::{self, Effort};
 use crate::model::ValueMeta;
 
@@ -28,11 +28,6 @@ pub(crate) struct Rows {
 impl Rows {
     pub(crate) fn len(&self) -> usize {
         self.times.len()
-    }
-
-    /// Whether the next row belongs to another block.
-    pub(crate) fn is_full(&self, meta_bytes: usize) -> bool {
-        self.len() >= ROW_BLOCK_ROWS_MAX || meta_bytes >= BLOCK_META_BYTES
     }
 
     pub(crate) fn clear(&mut self) {

@@ -22,6 +22,11 @@ pub(crate) fn run(shared: &Arc<Shared>, newest: Sequence) {
     loop {
         match shared.queue.take() {
             Work::Commit(jobs) => next = commit(shared, &mut meter, next, jobs),
+            Work::Refuse(jobs) => {
+                for job in jobs {
+                    (job.ack)(Err(Error::Busy { what: "the head" }));
+                }
+            }
             Work::CloseGeneration(reply) => {
                 let closed = close_generation(shared);
                 // The one who asked may have gone.
@@ -102,6 +107,7 @@ fn commit(shared: &Shared, meter: &mut Meter, first: Sequence, jobs: Vec<Job>) -
         shared.head_log_bytes.store(live.log_bytes(), std::sync::atomic::Ordering::Relaxed);
         live.open.wants_run() || live.open.log_bytes >= shared.config.live_log_bytes
     };
+    shared.regulate();
     let last = joint.last_sequence();
     shared.feed.publish(joint);
     if wants_care {

@@ -1,9 +1,13 @@
 //! The queue before the committer: bounded in requests and bytes, one line per tenant, served in
 //! turn. When it is full a request gets `Busy`; nothing is dropped silently.
+//!
+//! While the head is too large because the disk cannot follow, the queue is *held*: what waits, waits
+//! on, and gets `Busy` when that takes too long.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 use crate::error::Error;
 use crate::head::Generation;
@@ -21,6 +25,10 @@ const TENANT_SHARE: usize = 2;
 const JOINT_ROWS_MAX: usize = 64 * 1024;
 const JOINT_REQUESTS_MAX: usize = 4096;
 
+/// How long the queue may be held without a commit before all that waits is refused: well before a
+/// client gives up.
+const HELD_MAX: Duration = Duration::from_secs(10);
+
 /// Called once with the outcome of a write, on the committer's thread.
 pub(crate) type Ack = Box<dyn FnOnce(Result<Committed, Error>) + Send>;
 
@@ -32,6 +40,8 @@ pub(crate) struct Job {
 /// What the committer does next.
 pub(crate) enum Work {
     Commit(Vec<Job>),
+    /// Tell those who have waited for too long that the disk cannot follow.
+    Refuse(Vec<Job>),
     /// Close the open generation and hand it over; `None` if it is empty.
     CloseGeneration(SyncSender<Option<Arc<Generation>>>),
     /// Remove series that have no samples left.
@@ -62,6 +72,7 @@ struct State {
     closing: VecDeque<SyncSender<Option<Arc<Generation>>>>,
     /// One for each thread that waits for the answer.
     cleaning: VecDeque<Clean>,
+    held: bool,
     stopped: bool,
 }
 
@@ -135,6 +146,16 @@ impl Queue {
         }
     }
 
+    /// From now on requests wait, or no longer do.
+    pub(crate) fn hold(&self, held: bool) {
+        let mut state = self.lock();
+        if state.held != held {
+            state.held = held;
+            drop(state);
+            self.changed.notify_one();
+        }
+    }
+
     /// Takes no more requests; what waits is still served.
     pub(crate) fn stop(&self) {
         self.lock().stopped = true;
@@ -152,18 +173,39 @@ impl Queue {
             if let Some(order) = state.cleaning.pop_front() {
                 return Work::Clean(order);
             }
-            if state.requests > 0 {
+            // What was taken before the stop is still committed.
+            let held = state.held && !state.stopped;
+            if state.requests > 0 && !held {
                 return Work::Commit(state.take_jobs());
             }
             if state.stopped {
                 return Work::Stop;
             }
-            state = self.changed.wait(state).expect("no code panics while it holds the queue");
+            if state.requests > 0 {
+                let waited = self.changed.wait_timeout_while(state, HELD_MAX, |state| {
+                    state.held && !state.stopped && state.closing.is_empty()
+                });
+                let (guard, timeout) = waited.expect("no code panics while it holds the queue");
+                state = guard;
+                if timeout.timed_out() {
+                    return Work::Refuse(state.take_all());
+                }
+            } else {
+                state = self.changed.wait(state).expect("no code panics while it holds the queue");
+            }
         }
     }
 }
 
 impl State {
+    fn take_all(&mut self) -> Vec<Job> {
+        let mut jobs = Vec::with_capacity(self.requests);
+        while self.requests > 0 {
+            jobs.extend(self.take_jobs());
+        }
+        jobs
+    }
+
     fn take_jobs(&mut self) -> Vec<Job> {
         let mut jobs = Vec::new();
         let mut rows = 0;

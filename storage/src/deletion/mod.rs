@@ -18,7 +18,7 @@ use roaring::RoaringBitmap;
 use crate::census::{self, Stretch};
 use crate::error::Error;
 use crate::key::{self, Family, Key};
-use crate::keeper::metric_lookup;
+use crate::output::metric_lookup;
 use crate::kv::{Batch, Sync};
 use crate::model::{Selector, SeriesId, TenantId, TimeRange, Timestamp};
 use crate::store::Store;
@@ -297,7 +297,7 @@ fn plan(
     times: TimeRange,
 ) -> Result<DeletionPlan, Error> {
     let wanted: RoaringBitmap = series.iter().map(|id| id.number()).collect();
-    let metric_of = metric_lookup(shared);
+    let metric_of = metric_lookup(&shared.index);
     let moment = shared.live.moment();
     let mut plan = DeletionPlan { series: wanted.len(), ..DeletionPlan::default() };
     let hidden = |stretch: &Stretch<'_>| {

@@ -1,17 +1,18 @@
 //! A run: sorted row blocks in memory, encoded as in a segment.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use foldhash::HashMap;
 
 use crate::batch::Batch;
-use crate::block::ROW_BLOCK_ROWS_MAX;
-use crate::block::row::{self, Rows};
+use crate::block::row;
 use crate::codec::Effort;
 use crate::merge::{self, Source};
 use crate::model::{MetricNo, SeriesId, TenantId, ValueMeta};
 use crate::segment::directory::Extent;
-use crate::segment::{RowEntry, SeriesPlace, SeriesRows, row_entry};
+use crate::segment::row_buffer::{Filled, RowBuffer};
+use crate::segment::{RowEntry, SeriesPlace, SeriesRows};
 
 /// Where the metric of a series is looked up.
 pub(crate) type MetricOf<'a> = &'a dyn Fn(TenantId, SeriesId) -> MetricNo;
@@ -40,13 +41,62 @@ impl Run {
         let level = runs.iter().map(|run| run.level).max().unwrap_or(0).saturating_add(1);
         let sources = runs.iter().map(|run| Source::run(run, metric_of)).collect();
         let mut blocks = BlockWriter::default();
-        merge::for_each_series(sources, |place, rows| {
-            merge::sort(rows);
-            blocks.push(place, rows);
+        merge::each_series(sources, |place, gathered| {
+            gathered.sort();
+            blocks.push(place, &gathered.rows);
             Ok(())
         })?;
         Ok(Run { level, blocks: blocks.finish() })
     }
+}
+
+/// The series of some rows, numbered as they appear.
+#[derive(Default)]
+struct Slots {
+    known: HashMap<(TenantId, SeriesId), u32>,
+    counted: Vec<Counted>,
+    last: Option<usize>,
+}
+
+struct Counted {
+    tenant: TenantId,
+    series: SeriesId,
+    count: usize,
+    /// The series that came behind it the last time. A host reports its series in one order, so it
+    /// mostly comes again, and costs no look-up.
+    successor: usize,
+}
+
+impl Slots {
+    fn count(&mut self, tenant: TenantId, series: SeriesId) -> u32 {
+        let last = self.last.and_then(|last| self.counted.get(last));
+        let guess = last.map_or(usize::MAX, |last| last.successor);
+        if let Some(next) = self.counted.get_mut(guess)
+            && (next.tenant, next.series) == (tenant, series)
+        {
+            next.count += 1;
+            self.last = Some(guess);
+            return number(guess);
+        }
+        let free = number(self.counted.len());
+        let slot = *self.known.entry((tenant, series)).or_insert(free);
+        let at = index(slot).unwrap_or(usize::MAX);
+        if slot == free {
+            self.counted.push(Counted { tenant, series, count: 0, successor: usize::MAX });
+        }
+        if let Some(counted) = self.counted.get_mut(at) {
+            counted.count += 1;
+        }
+        if let Some(last) = self.last.and_then(|last| self.counted.get_mut(last)) {
+            last.successor = at;
+        }
+        self.last = Some(at);
+        slot
+    }
+}
+
+fn number(slot: usize) -> u32 {
+    u32::try_from(slot).expect("a run is far below 4 Gi rows")
 }
 
 /// Rows of batches by series: a counting sort, which keeps the commit order within a series. Rows
@@ -65,24 +115,16 @@ struct Grouped {
 impl Grouped {
     fn of(batches: &[Arc<Batch>], metric_of: MetricOf<'_>) -> Self {
         let total = batches.iter().map(|batch| batch.rows.len()).sum();
-        let mut slots: HashMap<(TenantId, SeriesId), u32> = HashMap::default();
-        let mut counted: Vec<((TenantId, SeriesId), usize)> = Vec::new();
+        let mut slots = Slots::default();
         let mut slot_of_row: Vec<u32> = Vec::with_capacity(total);
         for row in batches.iter().flat_map(|batch| &batch.rows) {
-            let series = (row.tenant, row.series);
-            let slot = *slots.entry(series).or_insert_with(|| {
-                counted.push((series, 0));
-                u32::try_from(counted.len() - 1).expect("a run is far below 4 Gi rows")
-            });
-            if let Some((_, count)) = index(slot).and_then(|at| counted.get_mut(at)) {
-                *count += 1;
-            }
-            slot_of_row.push(slot);
+            slot_of_row.push(slots.count(row.tenant, row.series));
         }
+        let counted = slots.counted;
         let mut order: Vec<(SeriesPlace, usize, usize)> = counted
             .iter()
             .enumerate()
-            .map(|(slot, &((tenant, series), count))| {
+            .map(|(slot, &Counted { tenant, series, count, .. })| {
                 let metric = metric_of(tenant, series);
                 (SeriesPlace { tenant, metric, series }, slot, count)
             })
@@ -152,87 +194,35 @@ fn index(slot: u32) -> Option<usize> {
     usize::try_from(slot).ok()
 }
 
-/// Cuts rows into blocks of one tenant each.
+/// Encodes rows as blocks in memory.
 #[derive(Default)]
 struct BlockWriter {
-    rows: Rows,
-    meta_bytes: usize,
-    places: Option<(SeriesPlace, SeriesPlace)>,
+    rows: RowBuffer,
     blocks: Vec<(RowEntry, Vec<u8>)>,
 }
 
 impl BlockWriter {
     fn push(&mut self, place: SeriesPlace, rows: &SeriesRows) {
-        if self.places.is_some_and(|(first, _)| first.tenant != place.tenant) {
-            self.close();
-        }
-        if rows.metas.is_empty() {
-            self.push_columns(place, rows);
-        } else {
-            self.push_with_metas(place, rows);
-        }
+        let range = 0..rows.times.len();
+        let blocks = &mut self.blocks;
+        let Ok(()) = self.rows.push(place, rows, range, |filled| {
+            close(filled, blocks);
+            Ok::<(), Infallible>(())
+        });
     }
 
-    fn push_columns(&mut self, place: SeriesPlace, rows: &SeriesRows) {
-        let total = rows.times.len();
-        let mut start = 0;
-        while start < total {
-            if self.rows.is_full(self.meta_bytes) {
-                self.close();
-            }
-            let end = total.min(start + ROW_BLOCK_ROWS_MAX - self.rows.len());
-            self.begin(place);
-            let series = u64::from(place.series.number());
-            self.rows.series.extend(std::iter::repeat_n(series, end - start));
-            let columns = (
-                rows.times.get(start..end).unwrap_or_default(),
-                rows.sequences.get(start..end).unwrap_or_default(),
-                rows.values.get(start..end).unwrap_or_default(),
-            );
-            self.rows.times.extend_from_slice(columns.0);
-            self.rows.sequences.extend_from_slice(columns.1);
-            self.rows.values.extend_from_slice(columns.2);
-            start = end;
+    fn finish(self) -> Vec<(RowEntry, Vec<u8>)> {
+        let mut blocks = self.blocks;
+        if let Some(filled) = self.rows.filled() {
+            close(&filled, &mut blocks);
         }
+        blocks
     }
+}
 
-    fn push_with_metas(&mut self, place: SeriesPlace, rows: &SeriesRows) {
-        let mut metas = rows.metas.iter().peekable();
-        let columns = rows.times.iter().zip(&rows.sequences).zip(&rows.values);
-        for (index, ((&time, &sequence), &value)) in (0_u32..).zip(columns) {
-            if self.rows.is_full(self.meta_bytes) {
-                self.close();
-            }
-            self.begin(place);
-            if let Some((_, meta)) = metas.next_if(|(at, _)| *at == index) {
-                let at = u32::try_from(self.rows.len()).expect("at most ROW_BLOCK_ROWS_MAX");
-                self.meta_bytes += meta.text().len();
-                self.rows.metas.push((at, meta.clone()));
-            }
-            self.rows.series.push(u64::from(place.series.number()));
-            self.rows.times.push(time);
-            self.rows.sequences.push(sequence);
-            self.rows.values.push(value);
-        }
-    }
-
-    /// The next rows are of this series.
-    fn begin(&mut self, place: SeriesPlace) {
-        let first = self.places.map_or(place, |(first, _)| first);
-        self.places = Some((first, place));
-    }
-
-    fn close(&mut self) {
-        if let Some((first, last)) = self.places.take() {
-            let bytes = row::encode(&self.rows, Effort::Fast);
-            self.blocks.push((row_entry(first, last, &self.rows, Extent::default()), bytes));
-            self.rows.clear();
-            self.meta_bytes = 0;
-        }
-    }
-
-    fn finish(mut self) -> Vec<(RowEntry, Vec<u8>)> {
-        self.close();
-        self.blocks
-    }
+fn close(filled: &Filled<'_>, blocks: &mut Vec<(RowEntry, Vec<u8>)>) {
+    // Kept as long as the head: no spare room.
+    let mut bytes = row::encode(filled.rows, Effort::Fast);
+    bytes.shrink_to_fit();
+    blocks.push((filled.entry(Extent::default()), bytes));
 }

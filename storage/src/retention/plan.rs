@@ -8,7 +8,7 @@ use roaring::RoaringBitmap;
 use super::{Keep, Policies, Policy};
 use crate::census::{self, Stretch};
 use crate::error::Error;
-use crate::keeper::metric_lookup;
+use crate::output::metric_lookup;
 use crate::model::{MetricNo, TenantId, TimeRange, Timestamp};
 use crate::store::Store;
 use crate::sweep::{Order, Swept};
@@ -94,7 +94,7 @@ impl Store {
     pub fn plan_retention(&self, policies: &Policies) -> Result<RetentionPlan, Error> {
         let shared = self.shared();
         let now = shared.clock.now().millis();
-        let metric_of = metric_lookup(shared);
+        let metric_of = metric_lookup(&shared.index);
         let mut seen: BTreeMap<(TenantId, MetricNo), Option<TimeRange>> = BTreeMap::new();
         let mut losses: BTreeMap<(TenantId, MetricNo), Loss> = BTreeMap::new();
         let mut would_go = |stretch: &Stretch<'_>| -> Result<u64, Error> {

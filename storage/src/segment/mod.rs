@@ -10,7 +10,11 @@
 //! blocks. Opening a segment reads footer and top. `FORMAT.md` gives every field.
 
 pub(crate) mod directory;
+mod open_files;
 mod reader;
+pub(crate) mod row_buffer;
+mod rows;
+mod shared_times;
 mod table;
 mod writer;
 
@@ -18,7 +22,8 @@ use std::path::PathBuf;
 
 pub(crate) use directory::{RowEntry, SeriesEntry};
 pub(crate) use reader::Segment;
-pub(crate) use writer::{SegmentWriter, SeriesRows, row_entry};
+pub(crate) use rows::SeriesRows;
+pub(crate) use writer::SegmentWriter;
 
 use crate::model::{MetricNo, Sequence, SeriesId, TenantId, TimeRange};
 
@@ -46,7 +51,7 @@ pub(crate) struct SegmentFacts {
     /// Samples in it.
     pub(crate) samples: u64,
     /// Sequence of the first and the last write it may hold. Never overlaps that of another segment
-    /// of the partition.
+    /// of the partition, unless it is the same and the two are of disjoint series.
     pub(crate) sequences: (Sequence, Sequence),
     /// Span of the samples' times.
     pub(crate) times: TimeRange,

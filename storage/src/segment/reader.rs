@@ -1,12 +1,13 @@
 //! Reads a segment file. All reads are positional, so a failing disk is an error value; every part
 //! is checked before it is believed.
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::directory::{self, Extent, Group, RowEntry, SeriesEntry, Top};
+use super::open_files::OpenFile;
 use super::{
     END_MAGIC, FOOTER_LEN, HEADER_LEN, MAGIC, SegmentAddress, SegmentFacts, SeriesPlace, VERSION,
     table,
@@ -22,7 +23,7 @@ const PART_BYTES_MAX: u32 = 512 << 20;
 /// An open segment. The file is removed when a merge has replaced it and the last view is gone.
 pub(crate) struct Segment {
     path: PathBuf,
-    file: File,
+    file: OpenFile,
     pub(crate) address: SegmentAddress,
     pub(crate) facts: SegmentFacts,
     top: Top,
@@ -34,7 +35,8 @@ impl Segment {
     pub(crate) fn open(directory: &Path, address: SegmentAddress) -> Result<Self, Error> {
         let path = directory.join(address.path());
         let failed = |source: std::io::Error| Error::io(&path, &source);
-        let file = File::open(&path).map_err(failed)?;
+        let open_file = OpenFile::new();
+        let file = open_file.get(&path).map_err(failed)?;
         let bytes = file.metadata().map_err(failed)?.len();
         let corrupt = |what| Error::corrupt(what, format!("{}:0", path.display()));
         let footer_length = u64::try_from(FOOTER_LEN).unwrap_or(u64::MAX);
@@ -54,7 +56,7 @@ impl Segment {
             .ok_or_else(|| Error::corrupt("footer", format!("{}:{footer_at}", path.display())))?;
         let mut segment = Segment {
             path,
-            file,
+            file: open_file,
             address,
             facts,
             top: Top::default(),
@@ -68,6 +70,11 @@ impl Segment {
     /// The file may go when nobody reads it any more.
     pub(crate) fn replaced(&self) {
         self.replaced.store(true, Ordering::Release);
+    }
+
+    /// Whether a change of the manifest has removed it.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.replaced.load(Ordering::Acquire)
     }
 
     /// A part that is whole but contradicts another.
@@ -86,7 +93,8 @@ impl Segment {
         }
         let mut bytes = vec![0; usize::try_from(extent.length).unwrap_or(0)];
         self.file
-            .read_exact_at(&mut bytes, extent.at)
+            .get(&self.path)
+            .and_then(|file| file.read_exact_at(&mut bytes, extent.at))
             .map_err(|source| Error::io(&self.path, &source))?;
         Ok(bytes)
     }
@@ -127,15 +135,29 @@ impl Segment {
         Ok(found)
     }
 
+    /// The row blocks of a group of the directory; `None` behind the last one.
+    pub(crate) fn row_group(&self, at: usize) -> Result<Option<Vec<RowEntry>>, Error> {
+        let Some(group) = self.top.rows.get(at) else { return Ok(None) };
+        let bytes = self.part(group.extent)?;
+        directory::decode_rows(&bytes, group.entries)
+            .map(Some)
+            .ok_or_else(|| self.corrupt("directory group", group.extent))
+    }
+
+    /// The series blocks of a group of the directory; `None` behind the last one.
+    pub(crate) fn series_group(&self, at: usize) -> Result<Option<Vec<SeriesEntry>>, Error> {
+        let Some(group) = self.top.series.get(at) else { return Ok(None) };
+        let bytes = self.part(group.extent)?;
+        directory::decode_series(&bytes, group.entries)
+            .map(Some)
+            .ok_or_else(|| self.corrupt("directory group", group.extent))
+    }
+
     /// Every row block, in order.
     pub(crate) fn all_row_blocks(&self) -> Result<Vec<RowEntry>, Error> {
         let mut found = Vec::new();
-        for group in &self.top.rows {
-            let bytes = self.part(group.extent)?;
-            found.extend(
-                directory::decode_rows(&bytes, group.entries)
-                    .ok_or_else(|| self.corrupt("directory group", group.extent))?,
-            );
+        for at in 0..self.top.rows.len() {
+            found.extend(self.row_group(at)?.unwrap_or_default());
         }
         Ok(found)
     }
@@ -143,14 +165,19 @@ impl Segment {
     /// Every series block, in order.
     pub(crate) fn all_series_blocks(&self) -> Result<Vec<SeriesEntry>, Error> {
         let mut found = Vec::new();
-        for group in &self.top.series {
-            let bytes = self.part(group.extent)?;
-            found.extend(
-                directory::decode_series(&bytes, group.entries)
-                    .ok_or_else(|| self.corrupt("directory group", group.extent))?,
-            );
+        for at in 0..self.top.series.len() {
+            found.extend(self.series_group(at)?.unwrap_or_default());
         }
         Ok(found)
+    }
+
+    /// A part as it stands in the file, its checksum verified.
+    pub(crate) fn sealed_part(&self, extent: Extent) -> Result<Vec<u8>, Error> {
+        let bytes = self.part(extent)?;
+        match unseal(&bytes) {
+            Some(_) => Ok(bytes),
+            None => Err(self.corrupt("checksum", extent)),
+        }
     }
 
     /// The series table.

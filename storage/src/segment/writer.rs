@@ -1,44 +1,24 @@
 //! Writes a segment file: series in order, then directory, series table, top and footer.
 
-use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::directory::{self, Extent, Group, RowEntry, SeriesEntry, Top};
+use super::row_buffer::{Filled, RowBuffer};
+use super::shared_times::SharedTimes;
 use super::{
-    END_MAGIC, FOOTER_LEN, GROUP_ENTRIES, HEADER_LEN, MAGIC, SegmentFacts, SeriesPlace, VERSION,
-    table,
+    END_MAGIC, FOOTER_LEN, GROUP_ENTRIES, HEADER_LEN, MAGIC, SegmentFacts, SeriesPlace, SeriesRows,
+    VERSION, table,
 };
-use crate::block::row::Rows;
 use crate::block::{
     BLOCK_META_BYTES, SERIES_BLOCK_SAMPLES, SERIES_BLOCK_SAMPLES_MIN, row, seal, series,
 };
 use crate::codec::Effort;
 use crate::error::Error;
+use crate::merge::{Gathered, StoredBlock};
 use crate::model::{Sequence, TimeRange, Timestamp, ValueMeta};
-
-/// How many recent times parts a series block may share.
-const SHARED_TIMES: usize = 16;
-
-/// Samples of one series, ascending in time, one per timestamp.
-#[derive(Default, Debug, Clone)]
-pub(crate) struct SeriesRows {
-    pub(crate) times: Vec<i64>,
-    pub(crate) sequences: Vec<u64>,
-    pub(crate) values: Vec<f64>,
-    /// By index, ascending.
-    pub(crate) metas: Vec<(u32, ValueMeta)>,
-}
-
-impl SeriesRows {
-    pub(crate) fn clear(&mut self) {
-        self.times.clear();
-        self.sequences.clear();
-        self.values.clear();
-        self.metas.clear();
-    }
-}
 
 /// A segment file being written. Dropped before [`finish`](Self::finish), it removes the file.
 pub(crate) struct SegmentWriter {
@@ -47,15 +27,15 @@ pub(crate) struct SegmentWriter {
     at: u64,
     effort: Effort,
     level: u8,
-    pending: Rows,
-    pending_meta_bytes: usize,
-    pending_places: Option<(SeriesPlace, SeriesPlace)>,
+    rows: RowBuffer,
     row_entries: Vec<RowEntry>,
     series_entries: Vec<SeriesEntry>,
     row_groups: Vec<Group>,
     series_groups: Vec<Group>,
     groups: Groups,
-    recent_times: VecDeque<(Vec<i64>, Extent)>,
+    times_parts: SharedTimes,
+    /// The times part copied last: segment and place there, and where it stands here.
+    copied_times: Option<(u64, u64, Extent)>,
     samples: u64,
     times: Option<TimeRange>,
 }
@@ -68,6 +48,12 @@ struct Groups(Vec<Vec<u8>>);
 impl Groups {
     fn next(&self) -> Extent {
         Extent { at: u64::try_from(self.0.len()).unwrap_or(u64::MAX), length: 0 }
+    }
+
+    fn bytes(&self) -> u64 {
+        // Groups have like sizes; asking each time for all of theirs would take a while.
+        let last = self.0.last().map_or(0, Vec::len);
+        u64::try_from(last).unwrap_or(0).saturating_mul(self.next().at)
     }
 }
 
@@ -85,15 +71,14 @@ impl SegmentWriter {
             at: 0,
             effort: if level == 0 { Effort::Fast } else { Effort::Best },
             level,
-            pending: Rows::default(),
-            pending_meta_bytes: 0,
-            pending_places: None,
+            rows: RowBuffer::default(),
             row_entries: Vec::new(),
             series_entries: Vec::new(),
             row_groups: Vec::new(),
             series_groups: Vec::new(),
             groups: Groups::default(),
-            recent_times: VecDeque::new(),
+            times_parts: SharedTimes::new(),
+            copied_times: None,
             samples: 0,
             times: None,
         };
@@ -114,45 +99,96 @@ impl SegmentWriter {
         Ok(Extent { at, length })
     }
 
+    /// Bytes written so far, about.
+    pub(crate) fn bytes(&self) -> u64 {
+        // Rows that wait take some bytes each, and so do groups of the directory.
+        self.at + u64::try_from(self.rows.len()).unwrap_or(0) * 8 + self.groups.bytes()
+    }
+
     /// Adds a series. Series come in order of their places, each once.
     pub(crate) fn add(&mut self, place: SeriesPlace, rows: &SeriesRows) -> Result<(), Error> {
-        let (Some(&start), Some(&last)) = (rows.times.first(), rows.times.last()) else {
-            return Ok(());
-        };
-        debug_assert!(rows.times.is_sorted_by(|a, b| a < b), "one sample per timestamp");
-        self.samples += u64::try_from(rows.times.len()).unwrap_or(u64::MAX);
-        let span = TimeRange::new(Timestamp::from_millis(start), end_after(last));
-        self.times = Some(unite(self.times, span));
-        if self.level > 0 && rows.times.len() >= SERIES_BLOCK_SAMPLES_MIN {
-            self.add_series_blocks(place, rows)
+        self.add_range(place, rows, 0..rows.times.len())
+    }
+
+    /// Adds a series of which some blocks are copied as they are.
+    pub(crate) fn add_gathered(
+        &mut self,
+        place: SeriesPlace,
+        gathered: &Gathered<'_>,
+    ) -> Result<(), Error> {
+        let rows = &gathered.rows;
+        let mut from = 0;
+        for block in &gathered.blocks {
+            let start = block.entry.times.start.millis();
+            let before = rows.times.partition_point(|&time| time < start);
+            self.add_range(place, rows, from..before)?;
+            self.copy(block)?;
+            from = before;
+        }
+        self.add_range(place, rows, from..rows.times.len())
+    }
+
+    fn add_range(
+        &mut self,
+        place: SeriesPlace,
+        rows: &SeriesRows,
+        range: Range<usize>,
+    ) -> Result<(), Error> {
+        let times = rows.times.get(range.clone()).unwrap_or_default();
+        let (Some(&start), Some(&last)) = (times.first(), times.last()) else { return Ok(()) };
+        debug_assert!(times.is_sorted_by(|a, b| a < b), "one sample per timestamp");
+        self.count(times.len(), TimeRange::new(Timestamp::from_millis(start), end_after(last)));
+        if self.level > 0 && times.len() >= SERIES_BLOCK_SAMPLES_MIN {
+            self.add_series_blocks(place, rows, range)
         } else {
-            self.add_rows(place, rows)
+            self.add_rows(place, rows, range)
         }
     }
 
-    fn add_series_blocks(&mut self, place: SeriesPlace, rows: &SeriesRows) -> Result<(), Error> {
-        let total = rows.times.len();
-        let mut start = 0;
-        while start < total {
+    fn count(&mut self, samples: usize, span: TimeRange) {
+        self.samples += u64::try_from(samples).unwrap_or(u64::MAX);
+        self.times = Some(unite(self.times, span));
+    }
+
+    /// Copies a block of another segment, byte for byte.
+    fn copy(&mut self, block: &StoredBlock<'_>) -> Result<(), Error> {
+        let StoredBlock { segment, entry } = block;
+        let from = (segment.address.number, entry.times_part.at);
+        let times_part = match self.copied_times {
+            Some((number, at, extent)) if (number, at) == from => extent,
+            _ => self.times_bytes(&segment.sealed_part(entry.times_part)?)?,
+        };
+        self.copied_times = Some((from.0, from.1, times_part));
+        let values_part = self.append(&segment.sealed_part(entry.values_part)?)?;
+        self.count(usize::try_from(entry.count).unwrap_or(0), entry.times);
+        self.push_series_entry(SeriesEntry { times_part, values_part, ..*entry });
+        Ok(())
+    }
+
+    fn add_series_blocks(
+        &mut self,
+        place: SeriesPlace,
+        rows: &SeriesRows,
+        range: Range<usize>,
+    ) -> Result<(), Error> {
+        let mut start = range.start;
+        while start < range.end {
             // A rest too short for a block of its own stays with the last full one.
-            let left = total - start;
+            let left = range.end - start;
             let mut take = if left < SERIES_BLOCK_SAMPLES + SERIES_BLOCK_SAMPLES_MIN {
                 left
             } else {
                 SERIES_BLOCK_SAMPLES
             };
-            while take > 1 && meta_bytes(rows, start, take) > BLOCK_META_BYTES {
+            while take > 1 && rows.meta_bytes(start..start + take) > BLOCK_META_BYTES {
                 take /= 2;
             }
-            let times = rows.times.get(start..start + take).unwrap_or_default();
-            let values = rows.values.get(start..start + take).unwrap_or_default();
+            let part = start..start + take;
+            let times = rows.times.get(part.clone()).unwrap_or_default();
+            let values = rows.values.get(part.clone()).unwrap_or_default();
             let metas: Vec<(u32, ValueMeta)> = rows
-                .metas
-                .iter()
-                .filter_map(|(index, meta)| {
-                    let index = usize::try_from(*index).ok()?.checked_sub(start)?;
-                    (index < take).then_some((u32::try_from(index).ok()?, meta.clone()))
-                })
+                .metas_of(part)
+                .filter_map(|(index, meta)| Some((u32::try_from(index).ok()?, meta.clone())))
                 .collect();
             self.add_series_block(place, times, values, &metas)?;
             start += take;
@@ -170,7 +206,7 @@ impl SegmentWriter {
         let times_part = self.times_part(times)?;
         let values_part = self.append(&series::encode_values(values, metas, self.effort))?;
         let (Some(&first), Some(&last)) = (times.first(), times.last()) else { return Ok(()) };
-        self.series_entries.push(SeriesEntry {
+        self.push_series_entry(SeriesEntry {
             place,
             count: u32::try_from(times.len()).expect("at most SERIES_BLOCK_SAMPLES_MAX"),
             times: TimeRange::new(Timestamp::from_millis(first), end_after(last)),
@@ -178,57 +214,56 @@ impl SegmentWriter {
             times_part,
             values_part,
         });
+        Ok(())
+    }
+
+    fn push_series_entry(&mut self, entry: SeriesEntry) {
+        self.series_entries.push(entry);
         if self.series_entries.len() == GROUP_ENTRIES {
             self.close_series_group();
         }
-        Ok(())
     }
 
-    /// Writes a times part, or finds the same times among those just written.
+    /// Writes a times part, or finds the same times among those written.
     fn times_part(&mut self, times: &[i64]) -> Result<Extent, Error> {
-        if let Some((_, extent)) = self.recent_times.iter().find(|(known, _)| known == times) {
-            return Ok(*extent);
+        if let Some(extent) = self.times_parts.find(times) {
+            return Ok(extent);
         }
-        let extent = self.append(&series::encode_times(times, self.effort))?;
-        if self.recent_times.len() == SHARED_TIMES {
-            self.recent_times.pop_front();
-        }
-        self.recent_times.push_back((times.to_vec(), extent));
+        let extent = self.times_bytes(&series::encode_times(times, self.effort))?;
+        self.times_parts.learn(times, extent);
         Ok(extent)
     }
 
-    fn add_rows(&mut self, place: SeriesPlace, rows: &SeriesRows) -> Result<(), Error> {
-        if self.pending_places.is_some_and(|(first, _)| first.tenant != place.tenant) {
-            self.close_row_block()?;
+    fn times_bytes(&mut self, bytes: &[u8]) -> Result<Extent, Error> {
+        if let Some(extent) = self.times_parts.find_encoded(bytes) {
+            return Ok(extent);
         }
-        let mut metas = rows.metas.iter().peekable();
-        let columns = rows.times.iter().zip(&rows.sequences).zip(&rows.values);
-        for (index, ((&time, &sequence), &value)) in (0_u32..).zip(columns) {
-            if self.pending.is_full(self.pending_meta_bytes) {
-                self.close_row_block()?;
-            }
-            let first = self.pending_places.map_or(place, |(first, _)| first);
-            self.pending_places = Some((first, place));
-            if let Some((_, meta)) = metas.next_if(|(at, _)| *at == index) {
-                let at = u32::try_from(self.pending.len()).expect("at most ROW_BLOCK_ROWS_MAX");
-                self.pending_meta_bytes += meta.text().len();
-                self.pending.metas.push((at, meta.clone()));
-            }
-            self.pending.series.push(u64::from(place.series.number()));
-            self.pending.times.push(time);
-            self.pending.sequences.push(sequence);
-            self.pending.values.push(value);
-        }
-        Ok(())
+        let extent = self.append(bytes)?;
+        self.times_parts.learn_encoded(bytes, extent);
+        Ok(extent)
+    }
+
+    fn add_rows(
+        &mut self,
+        place: SeriesPlace,
+        rows: &SeriesRows,
+        range: Range<usize>,
+    ) -> Result<(), Error> {
+        // Apart while blocks are closed, which needs the rest of the writer.
+        let mut buffer = std::mem::take(&mut self.rows);
+        let done = buffer.push(place, rows, range, |filled| self.add_row_block(filled));
+        self.rows = buffer;
+        done
     }
 
     fn close_row_block(&mut self) -> Result<(), Error> {
-        let Some((first, last)) = self.pending_places.take() else { return Ok(()) };
-        let bytes = row::encode(&self.pending, self.effort);
-        let extent = self.append(&bytes)?;
-        self.row_entries.push(row_entry(first, last, &self.pending, extent));
-        self.pending.clear();
-        self.pending_meta_bytes = 0;
+        let mut buffer = std::mem::take(&mut self.rows);
+        buffer.close(&mut |filled: &Filled<'_>| self.add_row_block(filled))
+    }
+
+    fn add_row_block(&mut self, filled: &Filled<'_>) -> Result<(), Error> {
+        let extent = self.append(&row::encode(filled.rows, self.effort))?;
+        self.row_entries.push(filled.entry(extent));
         if self.row_entries.len() == GROUP_ENTRIES {
             self.close_row_group();
         }
@@ -336,14 +371,6 @@ fn sync_folders(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Bytes of the `value_meta` of some samples.
-fn meta_bytes(rows: &SeriesRows, start: usize, count: usize) -> usize {
-    let inside = |index: u32| {
-        usize::try_from(index).is_ok_and(|index| (start..start + count).contains(&index))
-    };
-    rows.metas.iter().filter(|(index, _)| inside(*index)).map(|(_, meta)| meta.text().len()).sum()
-}
-
 fn end_after(last: i64) -> Timestamp {
     Timestamp::from_millis(last).plus_millis(1)
 }
@@ -359,27 +386,6 @@ fn group(first: SeriesPlace, last: SeriesPlace, times: Option<TimeRange>, entrie
         times: times.unwrap_or(TimeRange::ALL),
         entries: u32::try_from(entries).expect("at most GROUP_ENTRIES"),
         extent: Extent::default(),
-    }
-}
-
-/// What the directory says of a row block. Also used for runs, which are blocks in memory.
-pub(crate) fn row_entry(
-    first: SeriesPlace,
-    last: SeriesPlace,
-    rows: &Rows,
-    extent: Extent,
-) -> RowEntry {
-    let start = rows.times.iter().copied().min().unwrap_or(0);
-    let end = rows.times.iter().copied().max().unwrap_or(0);
-    let low = rows.sequences.iter().copied().min().unwrap_or(0);
-    let high = rows.sequences.iter().copied().max().unwrap_or(0);
-    RowEntry {
-        first,
-        last,
-        times: TimeRange::new(Timestamp::from_millis(start), end_after(end)),
-        sequences: (Sequence::new(low), Sequence::new(high)),
-        rows: u32::try_from(rows.len()).expect("at most ROW_BLOCK_ROWS_MAX"),
-        extent,
     }
 }
 
