@@ -1,11 +1,13 @@
 //! The keeper: one thread that keeps the head in shape. It sorts batches into runs, merges runs, and
 //! flushes generations into segments. Merging segments is the [merger](crate::merge::merger)'s.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
+use crate::activity;
 use crate::error::Error;
 use crate::flush;
 use crate::head::{RUNS_PER_LEVEL, Run, SORT_ROWS};
@@ -20,6 +22,8 @@ pub(crate) enum Order {
     Nudge,
     /// Write the head into segments.
     Flush(SyncSender<Result<(), Error>>),
+    /// Make the activity index say of some days what is stored.
+    CorrectActivity(BTreeSet<i32>, SyncSender<Result<(), Error>>),
     Stop,
 }
 
@@ -55,6 +59,9 @@ pub(crate) fn run(shared: &Arc<Shared>, inbox: &Receiver<Order>) {
             Ok(Order::Nudge) | Err(RecvTimeoutError::Timeout) => keeper.look(),
             // Those who asked may have gone; then nobody needs the answer.
             Ok(Order::Flush(reply)) => drop(reply.send(keeper.flush())),
+            Ok(Order::CorrectActivity(days, reply)) => {
+                drop(reply.send(activity::correct(shared, &days)));
+            }
             Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
         }
     }

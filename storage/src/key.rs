@@ -263,6 +263,13 @@ pub(crate) fn decode_floors(key: &[u8]) -> Option<TenantId> {
     rest.is_empty().then(|| TenantId::new(tenant))
 }
 
+/// Reads tenant and day of an activity key.
+pub(crate) fn decode_activity(key: &[u8]) -> Option<(TenantId, i32)> {
+    let (tenant, rest) = take_u32(key)?;
+    let (day, rest) = take_u32(rest)?;
+    rest.is_empty().then(|| (TenantId::new(tenant), unflip(day)))
+}
+
 /// Reads the number of a tombstone's or a deletion's key.
 pub(crate) fn decode_numbered(key: &[u8]) -> Option<u64> {
     let (_, number) = key.split_first()?;

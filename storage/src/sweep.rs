@@ -2,14 +2,16 @@
 //! that hold expired or deleted samples and has the keeper drop or rewrite them; a tombstone goes
 //! when nothing is left that it hides.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
+use crate::activity;
 use crate::census;
 use crate::deletion::{self, DeletionState, Tombstone};
 use crate::error::Error;
+use crate::index::clean;
 use crate::keeper;
 use crate::manifest::Change;
 use crate::model::Timestamp;
@@ -35,6 +37,8 @@ pub struct Swept {
     pub bytes: u64,
     /// Deletions of which nothing is left.
     pub deletions_finished: u64,
+    /// Series without samples that were taken out of the index.
+    pub series_removed: u64,
 }
 
 pub(crate) enum Order {
@@ -142,6 +146,8 @@ impl Sweeper<'_> {
         for (&number, &left) in &left {
             deletion::note_left(shared, number, left)?;
         }
+        let mut days: BTreeSet<i32> =
+            gone.iter().chain(&stale).map(|segment| segment.address.partition).collect();
         if !gone.is_empty() {
             swept.segments_removed = count(gone.len());
             swept.bytes = gone.iter().map(|segment| segment.facts.bytes).sum();
@@ -154,11 +160,20 @@ impl Sweeper<'_> {
             whole(shared.merger.rewrite(segment))?;
         }
         swept.bytes += before.saturating_sub(bytes(shared));
-        for tombstone in &tombstones {
-            if self.is_done(tombstone) {
-                deletion::finish(shared, tombstone.number)?;
-                swept.deletions_finished += 1;
-            }
+        let done: Vec<&Arc<Tombstone>> =
+            tombstones.iter().filter(|tombstone| self.is_done(tombstone)).collect();
+        days.extend(activity::days_of(shared, &done)?);
+        days.extend(activity::empty_days(shared)?);
+        if !days.is_empty() {
+            // Before the tombstones go: until then they keep series in doubt.
+            ask(shared, |reply| keeper::Order::CorrectActivity(days, reply))?;
+        }
+        for tombstone in done {
+            deletion::finish(shared, tombstone.number)?;
+            swept.deletions_finished += 1;
+        }
+        for tenant in shared.index.tenants() {
+            swept.series_removed += clean::clean_unused(shared, tenant)?;
         }
         self.forget();
         Ok(swept)

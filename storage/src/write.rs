@@ -8,7 +8,7 @@ use foldhash::HashMap;
 use crate::batch::Row;
 use crate::error::Error;
 use crate::index::Index;
-use crate::index::cache::{Known, RawHash, SeriesCache};
+use crate::index::cache::{Known, NO_DAY, RawHash, SeriesCache};
 use crate::limits::{Bounds, LimitKind};
 use crate::model::SERIES_KEY_BYTES_MAX;
 use crate::model::{Sequence, SeriesId, SeriesKey, TenantId, Timestamp, ValueMeta};
@@ -166,7 +166,6 @@ impl WriteRequest {
     /// Looks a series up by its key. A known one counts as not active on any day, so that its day is
     /// noted: the index may have forgotten it.
     fn look_up(&mut self, key: SeriesKey) -> Result<Learned, Error> {
-        const NO_DAY: i32 = i32::MIN;
         let canonical = key.encode();
         if canonical.len() > SERIES_KEY_BYTES_MAX {
             return Err(Error::Limit {

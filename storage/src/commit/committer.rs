@@ -12,6 +12,7 @@ use crate::index::hour_of;
 use crate::key::Key;
 use crate::kv::Batch;
 use crate::model::{Sequence, SeriesId, Timestamp};
+use crate::segment::partition_of;
 use crate::threads::Shared;
 use crate::write::{Committed, WriteRequest};
 
@@ -51,6 +52,8 @@ fn close_generation(shared: &Shared) -> Option<Arc<Generation>> {
 struct Prepared {
     job: Job,
     ids: Vec<SeriesId>,
+    /// What the request knows of days may have been taken back since.
+    is_stale: bool,
 }
 
 /// Commits jobs together and returns the next free sequence.
@@ -73,7 +76,8 @@ fn commit(shared: &Shared, meter: &mut Meter, first: Sequence, jobs: Vec<Job>) -
         match resolved {
             Ok(ids) => {
                 meter.note(&job.request, &ids);
-                prepared.push(Prepared { job, ids });
+                let is_stale = is_stale(shared, &job.request);
+                prepared.push(Prepared { job, ids, is_stale });
             }
             Err(error) => (job.ack)(Err(error)),
         }
@@ -102,7 +106,11 @@ fn commit(shared: &Shared, meter: &mut Meter, first: Sequence, jobs: Vec<Job>) -
         live.open.append(joint.clone(), log_bytes, partitions);
         live.open.new_series.extend(created);
         for prepared in &prepared {
-            note_days(&mut live.open, &prepared.job.request, &prepared.ids);
+            let request = &prepared.job.request;
+            note_days(&mut live.open, request, &prepared.ids);
+            if prepared.is_stale {
+                note_all_days(&mut live.open, request);
+            }
         }
         shared.head_log_bytes.store(live.log_bytes(), std::sync::atomic::Ordering::Relaxed);
         live.open.wants_run() || live.open.log_bytes >= shared.config.live_log_bytes
@@ -121,10 +129,16 @@ fn commit(shared: &Shared, meter: &mut Meter, first: Sequence, jobs: Vec<Job>) -
     last.next()
 }
 
+/// Whether series or days were taken back since the request was begun.
+fn is_stale(shared: &Shared, request: &WriteRequest) -> bool {
+    let tenant = shared.index.tenant_by_id(request.tenant);
+    tenant.is_some_and(|tenant| tenant.removals() != request.removals)
+}
+
 /// Refuses a request that found the id of a series which has been removed since.
 fn check_removed(shared: &Shared, request: &WriteRequest) -> Result<(), Error> {
     let Some(tenant) = shared.index.tenant_by_id(request.tenant) else { return Ok(()) };
-    if tenant.removals() == request.removals {
+    if !is_stale(shared, request) {
         return Ok(());
     }
     let metrics = tenant.metrics.read().expect("no code panics while it holds metrics");
@@ -137,7 +151,7 @@ fn join(first: Sequence, arrival: Timestamp, prepared: &[Prepared]) -> Joint {
     let mut rows: Vec<Row> = Vec::with_capacity(total);
     let mut metas = Vec::new();
     let mut requests = Vec::with_capacity(prepared.len());
-    for Prepared { job, ids } in prepared {
+    for Prepared { job, ids, .. } in prepared {
         let request = &job.request;
         let start = rows.len();
         let base = count(start);
@@ -162,6 +176,13 @@ fn note_days(generation: &mut Generation, request: &WriteRequest, ids: &[SeriesI
         for &day in &unknown.days {
             generation.note_activity(request.tenant, day, series);
         }
+    }
+}
+
+fn note_all_days(generation: &mut Generation, request: &WriteRequest) {
+    // Rows of series that the request did not know are noted with these.
+    for row in request.rows.iter().filter(|row| row.series != SeriesId::new(u32::MAX)) {
+        generation.note_activity(request.tenant, partition_of(row.time), row.series);
     }
 }
 

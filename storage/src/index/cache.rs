@@ -63,6 +63,9 @@ impl Hash for Key {
     }
 }
 
+/// A day on which nothing is ever written.
+pub(crate) const NO_DAY: i32 = i32::MIN;
+
 /// What the cache knows of a series.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Known {
@@ -119,6 +122,17 @@ impl SeriesCache {
 }
 
 impl SeriesCache {
+    /// Forgets for which days activity has been noted. The series are still known.
+    pub(crate) fn forget_days(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.lock().expect("no code panics while it holds a shard");
+            let Shard { young, old } = &mut *shard;
+            for known in young.values_mut().chain(old.values_mut()) {
+                known.day = NO_DAY;
+            }
+        }
+    }
+
     /// Forgets series that have been removed. Entries of other tenants with the same ids go as well,
     /// which only costs them a look-up.
     pub(crate) fn forget(&self, ids: &roaring::RoaringBitmap) {

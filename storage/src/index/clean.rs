@@ -65,6 +65,24 @@ pub(crate) fn clean(
     }
 }
 
+/// Removes every series of a tenant that has no samples on any day and that nobody holds.
+pub(crate) fn clean_unused(shared: &Shared, tenant: TenantId) -> Result<u64, Error> {
+    let mut candidates = shared.index.all_series(tenant);
+    candidates -= shared.live.lock().active(tenant, i32::MIN, i32::MAX);
+    candidates -= shared.index.active(tenant, i32::MIN, i32::MAX)?;
+    clean(shared, tenant, &candidates)
+}
+
+/// Returns when everything that the committer had begun before is committed.
+pub(crate) fn pass_committer(shared: &Shared) -> Result<(), Error> {
+    let (reply, answer) = mpsc::sync_channel(1);
+    shared.queue.clean(Clean { tenant: TenantId::SYSTEM, series: Vec::new(), reply });
+    answer
+        .recv()
+        .unwrap_or_else(|_| Err(Error::Stopped { reason: "the store is closed".into() }))
+        .map(|_| ())
+}
+
 impl Clean {
     /// Removes what is unused. On the committer's thread.
     pub(crate) fn carry_out(self, shared: &Shared, meter: &mut Meter) {
@@ -151,11 +169,7 @@ impl Store {
     /// # Errors
     /// `Stopped` if the store is closed or RocksDB cannot write.
     pub fn clean(&self, tenant: TenantId) -> Result<u64, Error> {
-        let shared = &self.shared;
-        let mut candidates = shared.index.all_series(tenant);
-        candidates -= shared.live.lock().active(tenant, i32::MIN, i32::MAX);
-        candidates -= shared.index.active(tenant, i32::MIN, i32::MAX)?;
-        clean(shared, tenant, &candidates)
+        clean_unused(&self.shared, tenant)
     }
 
     /// Keeps series from being removed while they have no samples, until they are released as often
