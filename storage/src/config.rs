@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::feed::Consumer;
+use crate::journal::Keep;
 use crate::kv::Sync;
 
 /// When a write is acknowledged.
@@ -42,6 +43,10 @@ pub struct StoreConfig {
     pub accept_shorter_log: bool,
     /// Whether the log is kept for a consumer of the feed also while none is there. Default: no.
     pub consumer: Consumer,
+    /// How long events are kept, unless their tenant has a setting of its own. Default 14 days.
+    pub keep_events: Keep,
+    /// How long changes of alarms' states are kept, likewise. Default for ever.
+    pub keep_transitions: Keep,
 }
 
 impl Default for StoreConfig {
@@ -54,6 +59,8 @@ impl Default for StoreConfig {
             cache_bytes: 32 << 20,
             accept_shorter_log: false,
             consumer: Consumer::None,
+            keep_events: Keep::For(Duration::from_secs(14 * 86_400)),
+            keep_transitions: Keep::Forever,
         }
     }
 }

@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::error::Error;
 use crate::head::{Generation, RUN_ROWS, RUNS_PER_LEVEL, Run};
+use crate::journal;
 use crate::key::{Fact, Key};
 use crate::kv::{Batch, Sync};
 use crate::manifest;
@@ -114,7 +115,8 @@ impl Keeper<'_> {
             if self.flush_is_due() {
                 self.flush()?;
             }
-            self.merge_one_level()
+            self.merge_one_level()?;
+            journal::expire_when_due(self.shared)
         });
         if let Err(error) = done {
             self.shared.stop(&error);

@@ -13,6 +13,7 @@ use crate::config::StoreConfig;
 use crate::error::Error;
 use crate::feed::{Feed, Outlet};
 use crate::index::cache::SeriesCache;
+use crate::journal;
 use crate::keeper::{self, Order};
 use crate::model::{Selector, Sequence, SeriesId, SeriesKey, TenantId, TimeRange};
 use crate::record::Records;
@@ -85,6 +86,7 @@ impl Store {
             feed,
             keeper,
             next_segment: AtomicU64::new(opened.next_segment),
+            journals: journal::Admission::new(),
             stopped: Mutex::new(None),
             _lock: lock,
         });
@@ -342,6 +344,10 @@ impl Store {
     #[must_use]
     pub fn records(&self) -> Records {
         Records::new(self.shared.clone())
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// The feed, beginning after `after`. One consumer at a time: a second call ends the first feed.

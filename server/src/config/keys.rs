@@ -125,6 +125,18 @@ pub(crate) const KEYS: &[Key] = &[
         "Start although acknowledged writes at the end of the log are damaged or missing.",
     ),
     key(
+        "storage.keep_events_days",
+        number(0, 36_500),
+        "14",
+        "How long events are kept, days. 0: for ever.",
+    ),
+    key(
+        "storage.keep_transitions_days",
+        number(0, 36_500),
+        "0",
+        "How long changes of alarms' states, their history, are kept, days. 0: for ever.",
+    ),
+    key(
         "auth.mode",
         Kind::Text,
         "\"none\"",

@@ -3,12 +3,14 @@
 
 mod dimensions;
 mod ids;
+mod moment;
 mod sample;
 mod selector;
 mod timestamp;
 
 pub use dimensions::{Dimensions, SERIES_KEY_BYTES_MAX, SeriesKey};
 pub use ids::{MetricNo, Sequence, SeriesId, TenantId};
+pub use moment::Moment;
 pub use sample::{Sample, ValueMeta};
 pub use selector::{DimensionMatcher, Selector, ValueMatcher};
 pub use timestamp::{TimeRange, Timestamp};
