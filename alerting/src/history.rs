@@ -205,6 +205,9 @@ fn decode(value: &[u8], whose: &Whose<'_>) -> Result<Option<Transition>, Error> 
 impl Alarms {
     /// Up to `limit` transitions of a tenant with a time in `range`, ascending by id, whose id comes
     /// after `after`; of one alarm (which may no longer exist) if `alarm` is given.
+    ///
+    /// # Errors
+    /// `Invalid` if `after` is not the id of a transition; `Corrupt` or `Stopped` when the store fails.
     pub fn history(
         &self,
         tenant: TenantId,
@@ -226,6 +229,9 @@ impl Alarms {
 
     /// [`history`](Self::history) of the alarms with these ids. What it costs is bounded also when the
     /// tenant has a long history of other alarms.
+    ///
+    /// # Errors
+    /// As for `history`.
     pub fn history_of(
         &self,
         tenant: TenantId,
@@ -242,7 +248,14 @@ impl Alarms {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use moneta_storage::StoreConfig;
+    use moneta_storage::clock::ManualClock;
+    use moneta_storage::journal::Keep;
+
     use super::*;
+    use crate::model::{Severity, State};
 
     fn check(place: Place, text: &str) {
         assert_eq!(place.text(), text);
@@ -263,5 +276,100 @@ mod tests {
         // All of a millisecond come after what lies before it.
         let edge = JournalPlace { time: Moment::from_micros(5000), id: Vec::new() };
         assert_eq!(Place::of(&edge).unwrap(), Place { time: 4, n: u32::MAX });
+    }
+
+    const DAY: i64 = 86_400_000;
+
+    fn open(now: i64, config: StoreConfig) -> (tempfile::TempDir, Store, TenantId) {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = ManualClock::at(Timestamp::from_millis(now));
+        let store = Store::open(directory.path(), config, clock).unwrap();
+        let tenant = store.tenant("t").unwrap();
+        (directory, store, tenant)
+    }
+
+    /// Stores a change of the alarm with this number at each of the times.
+    fn fill(store: &Store, tenant: TenantId, changes: &[(i64, u128)]) -> Vec<Transition> {
+        let mut history = History::new(store.clone());
+        let mut batch = RecordBatch::new();
+        let mut stored = Vec::new();
+        for &(time, alarm) in changes {
+            let mut transition = Transition {
+                id: String::new(),
+                alarm_id: Uuid::from_u128(alarm).to_string(),
+                definition_id: "d".into(),
+                alarm_name: "n".into(),
+                alarm_description: String::new(),
+                metrics: Vec::new(),
+                old_state: State::Ok,
+                new_state: State::Alarm,
+                reason: String::new(),
+                parts: Vec::new(),
+                severity: Severity::Low,
+                actions_enabled: true,
+                link: None,
+                lifecycle_state: None,
+                time,
+            };
+            history.number(tenant, &mut transition).unwrap();
+            put(&mut batch, tenant, Uuid::from_u128(alarm), &transition).unwrap();
+            stored.push(transition);
+        }
+        store.records().commit(batch).unwrap();
+        stored
+    }
+
+    fn times(page: &HistoryPage) -> Vec<i64> {
+        page.transitions.iter().map(|transition| transition.time).collect()
+    }
+
+    #[test]
+    fn few_alarms_and_many_have_the_same_history() {
+        let (_directory, store, tenant) = open(400 * DAY, StoreConfig::default());
+        let changes: Vec<_> =
+            (0..300_u32).map(|n| (i64::from(n) * DAY, u128::from(n % 7))).collect();
+        let stored = fill(&store, tenant, &changes);
+        let few: HashSet<Uuid> = [2, 5, 9].map(Uuid::from_u128).into();
+        let absent = (1000..3000).map(Uuid::from_u128);
+        let many: HashSet<Uuid> = few.iter().copied().chain(absent).collect();
+        let want: Vec<&Transition> = stored
+            .iter()
+            .filter(|transition| few.contains(&transition.alarm_id.parse().unwrap()))
+            .collect();
+        assert!(want.len() > 80);
+        for whose in [Whose::Of(&few), Whose::Of(&many)] {
+            let (mut after, mut found) = (None, Vec::new());
+            loop {
+                let after_id = after.as_deref();
+                let page = read(&store, tenant, &whose, TimeRange::ALL, after_id, 20).unwrap();
+                found.extend(page.transitions);
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(found.iter().collect::<Vec<_>>(), want);
+            let start = Timestamp::from_millis(2 * DAY);
+            let range = TimeRange::new(start, Timestamp::from_millis(9 * DAY));
+            let page = read(&store, tenant, &whose, range, None, 20).unwrap();
+            assert_eq!((times(&page), page.next), (vec![2 * DAY, 5 * DAY], None));
+        }
+        let nobody = read(&store, tenant, &Whose::Of(&HashSet::new()), TimeRange::ALL, None, 9);
+        assert_eq!(nobody.unwrap(), HistoryPage::default());
+        assert!(read(&store, tenant, &Whose::All, TimeRange::ALL, Some("x"), 9).is_err());
+    }
+
+    #[test]
+    fn numbers_go_on_within_a_millisecond_and_what_is_over_is_not_seen() {
+        let keep_transitions = Keep::For(Duration::from_secs(86_400));
+        let config = StoreConfig { keep_transitions, ..StoreConfig::default() };
+        let (_directory, store, tenant) = open(3 * DAY, config);
+        fill(&store, tenant, &[(DAY, 1), (2 * DAY - 1, 1), (2 * DAY, 1), (2 * DAY, 2)]);
+        let last = fill(&store, tenant, &[(2 * DAY, 1)]);
+        assert_eq!(last[0].id, format!("{}-2", 2 * DAY));
+        let page = read(&store, tenant, &Whose::All, TimeRange::ALL, None, 9).unwrap();
+        assert_eq!(times(&page), [2 * DAY; 3]);
+        store.expire_journals().unwrap();
+        assert_eq!(read(&store, tenant, &Whose::All, TimeRange::ALL, None, 9).unwrap(), page);
     }
 }
