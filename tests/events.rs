@@ -13,8 +13,7 @@ use moneta_storage::event::{
 use moneta_storage::journal::{Keep, Order, Refusal};
 use moneta_storage::model::{Moment, TenantId, Timestamp};
 use moneta_storage::record::{RecordBatch, RecordKind};
-use moneta_storage::{Error, ErrorKind, Store};
-use moneta_tests::open;
+use moneta_storage::{Error, ErrorKind, Store, StoreConfig};
 use proptest::prelude::*;
 
 const DAY: i64 = 24 * 3600 * 1000;
@@ -29,6 +28,12 @@ fn moment(millis: i64) -> Moment {
 
 fn days(days: u64) -> Keep {
     Keep::For(Duration::from_secs(days * 86_400))
+}
+
+fn open(directory: &Path, now: i64) -> (Store, Arc<ManualClock>) {
+    let clock = ManualClock::at(Timestamp::from_millis(now));
+    let config = StoreConfig { keep_events: days(14), ..StoreConfig::default() };
+    (Store::open(directory, config, clock.clone()).unwrap(), clock)
 }
 
 fn event(id: u8, event_type: u8, time: i64) -> Event {
@@ -253,7 +258,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let (store, clock) = open(directory.path(), NOW).unwrap();
+        let (store, clock) = open(directory.path(), NOW);
         let tenant = store.tenant("t").unwrap();
         Bench { directory, store, clock, tenant }
     }
@@ -266,7 +271,7 @@ impl Bench {
         self.store.close().unwrap();
         drop(self.store);
         let path: &Path = self.directory.path();
-        let (store, clock) = open(path, now).unwrap();
+        let (store, clock) = open(path, now);
         Bench { directory: self.directory, store, clock, tenant: self.tenant }
     }
 }
@@ -466,4 +471,17 @@ fn a_longer_keep_shows_what_is_not_gone_yet() {
     journal.set_keep(Some(Keep::Forever)).unwrap();
     assert_eq!(visible(), 1, "what is removed is gone");
     assert!(journal.set_keep(Some(Keep::For(Duration::ZERO))).is_err());
+}
+
+#[test]
+fn who_does_not_know_the_settings_removes_nothing() {
+    let bench = Bench::new();
+    bench.events().append(&[event(1, 1, NOW)]).unwrap();
+    bench.store.close().unwrap();
+    let Bench { directory, store, tenant, .. } = bench;
+    drop(store);
+    let clock = ManualClock::at(Timestamp::from_millis(NOW + 1000 * DAY));
+    let store = Store::open(directory.path(), StoreConfig::default(), clock).unwrap();
+    store.expire_journals().unwrap();
+    assert_eq!(store.events(tenant).get("id-1").unwrap(), Some(event(1, 1, NOW)));
 }

@@ -43,7 +43,8 @@ pub struct StoreConfig {
     pub accept_shorter_log: bool,
     /// Whether the log is kept for a consumer of the feed also while none is there. Default: no.
     pub consumer: Consumer,
-    /// How long events are kept, unless their tenant has a setting of its own. Default 14 days.
+    /// How long events are kept, unless their tenant has a setting of its own. Default for ever: who
+    /// opens a store without knowing its settings must not remove what they keep.
     pub keep_events: Keep,
     /// How long changes of alarms' states are kept, likewise. Default for ever.
     pub keep_transitions: Keep,
@@ -59,7 +60,7 @@ impl Default for StoreConfig {
             cache_bytes: 32 << 20,
             accept_shorter_log: false,
             consumer: Consumer::None,
-            keep_events: Keep::For(Duration::from_secs(14 * 86_400)),
+            keep_events: Keep::Forever,
             keep_transitions: Keep::Forever,
         }
     }
