@@ -199,15 +199,18 @@ impl Model {
     fn values(&self, event_type: &str) -> Vec<TraitValue> {
         let mut values: Vec<TraitValue> = Vec::new();
         for event in self.visible().iter().filter(|event| event.event_type == event_type) {
-            let listed = match event.traits.get("a") {
-                Some(TraitValue::Text(text)) if text.len() <= 1024 => {
-                    TraitValue::Text(text.clone())
+            let Some(have) = event.traits.get("a") else { continue };
+            let listed = match have {
+                TraitValue::Text(text) if text.len() <= 1024 => have.clone(),
+                // Halves of small numbers.
+                TraitValue::Float(_) => {
+                    match (-9..9).map(TraitValue::Integer).find(|whole| whole.equals(have)) {
+                        Some(whole) => whole,
+                        None => continue,
+                    }
                 }
-                Some(TraitValue::Float(float)) if float.fract() == 0.0 => {
-                    TraitValue::Integer(*float as i64)
-                }
-                Some(value @ (TraitValue::Boolean(_) | TraitValue::Integer(_))) => value.clone(),
-                _ => continue,
+                TraitValue::Boolean(_) | TraitValue::Integer(_) => have.clone(),
+                TraitValue::Null | TraitValue::Text(_) | TraitValue::Time(_) => continue,
             };
             if !values.contains(&listed) {
                 values.push(listed);
@@ -216,7 +219,9 @@ impl Model {
         let rank = |value: &TraitValue| match value {
             TraitValue::Boolean(_) => 0,
             TraitValue::Integer(_) => 1,
-            _ => 2,
+            TraitValue::Null | TraitValue::Float(_) | TraitValue::Text(_) | TraitValue::Time(_) => {
+                2
+            }
         };
         values.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| a.compare(b).unwrap()));
         values
@@ -237,11 +242,10 @@ fn in_pages<T: Clone>(limit: usize, page: impl Fn(Option<&T>) -> Result<Vec<T>, 
 
 fn check_listings(events: &Events, model: &Model, event_type: u8, limit: u8) {
     let (event_type, limit) = (format!("type.{event_type}"), usize::from(limit));
-    let text = |text: Option<&String>| text.map(String::clone);
-    let types = in_pages(limit, |after| events.types(EVER, text(after).as_deref(), limit));
+    let types = in_pages(limit, |after| events.types(EVER, after.map(String::as_str), limit));
     assert_eq!(types, model.types().into_iter().collect::<Vec<_>>());
     let names = in_pages(limit, |after| {
-        events.trait_names(&event_type, EVER, text(after).as_deref(), limit)
+        events.trait_names(&event_type, EVER, after.map(String::as_str), limit)
     });
     assert_eq!(names, model.trait_names(&event_type).into_iter().collect::<Vec<_>>());
     let values = in_pages(limit, |after| events.values("a", Some(&event_type), EVER, after, limit));
