@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Event;
 use super::value::TraitValue;
+use super::{Event, id};
 use crate::error::Error;
 use crate::journal::Place;
 use crate::model::Moment;
@@ -101,7 +101,7 @@ fn read(place: &Place, bytes: &mut Bytes<'_>) -> Option<Event> {
             return None;
         }
     }
-    let id = String::from_utf8(place.id.clone()).ok()?;
+    let id = id::from_bytes(&place.id)?;
     Some(Event { id, event_type, time: place.time, traits, payload: bytes.0.to_vec() })
 }
 
@@ -168,7 +168,7 @@ mod tests {
             let event = Event { id, event_type, time, traits, payload };
             let bytes = encode(&event);
             prop_assert_eq!(bytes.len(), length(&event));
-            let place = Place { time, id: event.id.clone().into_bytes() };
+            let place = Place { time, id: id::to_bytes(&event.id) };
             prop_assert_eq!(&decode(&place, &bytes).unwrap(), &event);
             // All before the payload is needed.
             for end in 0..bytes.len() - event.payload.len() {
@@ -178,7 +178,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_an_event_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
-            let place = Place { time: Moment::default(), id: b"x".to_vec() };
+            let place = Place { time: Moment::default(), id: id::to_bytes("x") };
             let versioned = [&[VERSION][..], &bytes].concat();
             let _ = decode(&place, &bytes);
             let _ = decode(&place, &versioned);

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::query::{EventCursor, EventQuery};
-use super::{Event, TraitValue, encoding, limit, term};
+use super::{Event, TraitValue, encoding, id, limit, term};
 use crate::error::Error;
 use crate::journal::{Appended, Journal, JournalKind, Listing, PAGE_MAX, Place, Query};
 use crate::model::{Moment, TenantId};
@@ -72,8 +72,9 @@ impl Events {
         if id.len() > Event::NAME_CHARS_MAX * 4 {
             return Ok(None);
         }
-        let Some(time) = self.journal.find(id.as_bytes())? else { return Ok(None) };
-        let place = Place { time, id: id.as_bytes().to_vec() };
+        let key = id::to_bytes(id);
+        let Some(time) = self.journal.find(&key)? else { return Ok(None) };
+        let place = Place { time, id: key };
         self.journal.get(&place)?.map(|value| encoding::decode(&place, &value)).transpose()
     }
 

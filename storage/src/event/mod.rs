@@ -6,6 +6,7 @@
 
 mod encoding;
 mod events;
+mod id;
 mod query;
 mod term;
 mod value;
@@ -80,7 +81,7 @@ impl Event {
         self.check()?;
         Ok(Entry {
             time: self.time,
-            id: self.id.as_bytes().to_vec(),
+            id: id::to_bytes(&self.id),
             value: encoding::encode(self),
             terms: term::terms(self),
             words: self.traits.keys().map(|name| term::word(&self.event_type, name)).collect(),

@@ -5,8 +5,7 @@ use std::fmt;
 use std::ops::{Bound, Range};
 use std::str::FromStr;
 
-use super::term;
-use super::{Event, TraitValue};
+use super::{Event, TraitValue, id, term};
 use crate::error::Error;
 use crate::journal::{Order, Place};
 use crate::model::Moment;
@@ -73,7 +72,7 @@ impl TraitCondition {
 pub struct EventQuery {
     /// With a time in this half-open span.
     pub range: Range<Moment>,
-    /// In this order of (time, id).
+    /// In this order of (time, id); ids that are UUIDs come before others.
     pub order: Order,
     /// Of one of these types; `None`: of every type.
     pub types: Option<Vec<String>>,
@@ -134,7 +133,7 @@ impl EventCursor {
     /// The place of an event.
     #[must_use]
     pub fn at(event: &Event, order: Order) -> Self {
-        let place = Place { time: event.time, id: event.id.clone().into_bytes() };
+        let place = Place { time: event.time, id: id::to_bytes(&event.id) };
         EventCursor { order, place }
     }
 }
