@@ -9,9 +9,9 @@ use std::time::Duration;
 use moneta_storage::clock::ManualClock;
 use moneta_storage::deletion::DeletionRequest;
 use moneta_storage::model::{
-    DimensionMatcher, Selector, SeriesKey, TenantId, TimeRange, Timestamp, ValueMatcher,
+    DimensionMatcher, Keep, Selector, SeriesKey, TenantId, TimeRange, Timestamp, ValueMatcher,
 };
-use moneta_storage::retention::{Keep, MetricPattern, Policies, Policy};
+use moneta_storage::retention::{MetricPattern, Policies, Policy};
 use moneta_storage::view::Piece;
 use moneta_storage::{Error, Store};
 use moneta_tests::{key, open, write};

@@ -8,6 +8,8 @@ mod crash;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 mod feed;
 #[cfg(test)]
 mod forget;

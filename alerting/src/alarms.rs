@@ -8,17 +8,15 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Sender, bounded};
 use moneta_storage::Store;
 use moneta_storage::feed::FeedWaker;
-use moneta_storage::model::{Sequence, SeriesKey, TenantId, TimeRange, Timestamp};
+use moneta_storage::model::{Sequence, SeriesKey, TenantId, Timestamp};
 use moneta_storage::record::{RecordBatch, RecordKind};
 use uuid::Uuid;
 
 use crate::definition;
 use crate::error::Error;
-use crate::history;
 use crate::methods::Methods;
 use crate::model::{
     Alarm, AlarmPatch, Definition, DefinitionPatch, DefinitionSpec, MethodKind, NotificationMethod,
-    Transition,
 };
 use crate::service::{COMMANDS_MAX, Command, Ending, OutboxWaker, Service};
 
@@ -314,25 +312,8 @@ impl Alarms {
         })
     }
 
-    /// Up to `limit` transitions of a tenant with a time in `range`, ascending by id, whose id comes
-    /// after `after`; of one alarm (which may no longer exist) if `alarm` is given.
-    pub fn history(
-        &self,
-        tenant: TenantId,
-        alarm: Option<&str>,
-        range: TimeRange,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<Transition>, Error> {
-        let alarm = match alarm {
-            None => None,
-            Some(id) => match Uuid::parse_str(id) {
-                Ok(id) => Some(id),
-                // Nothing can have such an id, so it has no history.
-                Err(_) => return Ok(Vec::new()),
-            },
-        };
-        history::read(&self.shared.store.records(), tenant, alarm, range, after, limit)
+    pub(crate) fn store(&self) -> &Store {
+        &self.shared.store
     }
 
     /// Creates a notification method.

@@ -221,6 +221,16 @@ pub struct Transition {
     pub time: i64,
 }
 
+/// Some transitions, ascending by id.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct HistoryPage {
+    /// The transitions.
+    pub transitions: Vec<Transition>,
+    /// The id after which to go on, if not everything was looked at. A page with fewer transitions than
+    /// asked for has it when too much of others' history lay between.
+    pub next: Option<String>,
+}
+
 /// Kind of a notification method.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]

@@ -8,7 +8,8 @@
 //! | `AlarmSeries` | UUID of the group, series (u32, big-endian) | milliseconds when attached |
 //! | `HeldBack` | time (i64), series (u32), both big-endian, time with its sign bit flipped | [`crate::engine::Held`] |
 //! | `Checkpoint` | `alarms` | [`StoredPosition`]; of the tenant `SYSTEM` |
-//! | `Transition` | see [`crate::history`] | [`StoredTransition`] |
+//!
+//! Transitions are entries of a journal, see [`crate::history`].
 
 use moneta_storage::model::{Sequence, SeriesId, Timestamp};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};

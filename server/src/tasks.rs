@@ -157,6 +157,8 @@ async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<(Store, Alarms),
         flush_age: Duration::from_secs(u64::from(storage.flush_age_seconds)),
         accept_shorter_log: storage.accept_shorter_log,
         limits: config.limits,
+        keep_events: storage.keep_events,
+        keep_transitions: storage.keep_transitions,
         // The alarms go on where they stopped, and need the log from there.
         consumer: Consumer::Expected,
         ..derived

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::feed::Consumer;
+use crate::model::Keep;
 use crate::kv::Sync;
 use crate::limits::Limits;
 
@@ -45,6 +46,11 @@ pub struct StoreConfig {
     pub limits: Limits,
     /// Whether the log is kept for a consumer of the feed also while none is there. Default: no.
     pub consumer: Consumer,
+    /// How long events are kept, unless their tenant has a setting of its own. Default for ever: who
+    /// opens a store without knowing its settings must not remove what they keep.
+    pub keep_events: Keep,
+    /// How long changes of alarms' states are kept, likewise. Default for ever.
+    pub keep_transitions: Keep,
 }
 
 /// The least memory that a store is made for.
@@ -82,6 +88,8 @@ impl Default for StoreConfig {
             accept_shorter_log: false,
             limits: Limits::default(),
             consumer: Consumer::None,
+            keep_events: Keep::Forever,
+            keep_transitions: Keep::Forever,
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::activity;
 use crate::error::Error;
 use crate::flush;
 use crate::head::{RUNS_PER_LEVEL, Run, SORT_ROWS};
+use crate::journal;
 use crate::output::metric_lookup;
 use crate::threads::Shared;
 
@@ -80,7 +81,8 @@ impl Keeper<'_> {
         let done = self
             .sort_batches()
             .and_then(|()| self.merge_runs())
-            .and_then(|()| if self.flush_is_due() { self.flush() } else { Ok(()) });
+            .and_then(|()| if self.flush_is_due() { self.flush() } else { Ok(()) })
+            .and_then(|()| journal::expire_when_due(self.shared));
         if let Err(error) = done {
             self.shared.stop(&error);
         }

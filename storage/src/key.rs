@@ -2,7 +2,8 @@
 //! big-endian, signed ones with the sign bit flipped, texts end with two zero bytes (a zero byte
 //! inside is followed by 0xFF). `FORMAT.md` draws them.
 
-use crate::model::{MetricNo, Sequence, SeriesId, TenantId};
+use crate::journal::JournalKind;
+use crate::model::{MetricNo, Moment, Sequence, SeriesId, TenantId};
 use crate::record::RecordKind;
 
 /// A column family of RocksDB.
@@ -22,10 +23,12 @@ pub(crate) enum Family {
     Manifest,
     /// Records of the layers above.
     Record,
+    /// Events and alarm history.
+    Journal,
 }
 
 impl Family {
-    pub(crate) const ALL: [Family; 7] = [
+    pub(crate) const ALL: [Family; 8] = [
         Family::Meta,
         Family::Series,
         Family::Posting,
@@ -33,6 +36,7 @@ impl Family {
         Family::Wal,
         Family::Manifest,
         Family::Record,
+        Family::Journal,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -44,6 +48,7 @@ impl Family {
             Family::Wal => "wal",
             Family::Manifest => "manifest",
             Family::Record => "record",
+            Family::Journal => "journal",
         }
     }
 }
@@ -113,6 +118,14 @@ pub(crate) enum Key<'a> {
     Segment(u8, i32, u64),
     /// A record of the layers above.
     Record(TenantId, RecordKind, &'a [u8]),
+    /// An entry of a journal, by time and id.
+    JournalEntry(TenantId, JournalKind, Moment, &'a [u8]),
+    /// That an entry carries a term: the terms' partition, the term, time and id of the entry.
+    JournalTerm(TenantId, JournalKind, i32, &'a [u8], Moment, &'a [u8]),
+    /// The time of the entry with an id: the ids' partition, the id.
+    JournalId(TenantId, JournalKind, i32, &'a [u8]),
+    /// A word that entries of a terms' partition have in common.
+    JournalWord(TenantId, JournalKind, i32, &'a [u8]),
 }
 
 const META_FACT: u8 = 1;
@@ -146,6 +159,10 @@ impl Key<'_> {
             Key::Wal(_) => Family::Wal,
             Key::Segment(..) => Family::Manifest,
             Key::Record(..) => Family::Record,
+            Key::JournalEntry(..)
+            | Key::JournalTerm(..)
+            | Key::JournalId(..)
+            | Key::JournalWord(..) => Family::Journal,
         }
     }
 
@@ -218,6 +235,24 @@ impl Key<'_> {
                 out.extend_from_slice(&record_prefix(tenant, kind));
                 out.extend_from_slice(id);
             }
+            Key::JournalEntry(tenant, kind, time, id) => {
+                out.extend_from_slice(&journal_prefix(tenant, kind, JournalPart::Entry));
+                put_place(out, time, id);
+            }
+            Key::JournalTerm(tenant, kind, partition, term, time, id) => {
+                out.extend_from_slice(&journal_term_prefix(tenant, kind, partition, term));
+                put_place(out, time, id);
+            }
+            Key::JournalId(tenant, kind, partition, id) => {
+                out.extend_from_slice(&journal_prefix(tenant, kind, JournalPart::Id));
+                put_i32(out, partition);
+                out.extend_from_slice(id);
+            }
+            Key::JournalWord(tenant, kind, partition, word) => {
+                out.extend_from_slice(&journal_prefix(tenant, kind, JournalPart::Word));
+                put_i32(out, partition);
+                out.extend_from_slice(word);
+            }
         }
     }
 }
@@ -243,6 +278,77 @@ pub(crate) fn record_prefix(tenant: TenantId, kind: RecordKind) -> Vec<u8> {
     put_u32(&mut out, tenant.number());
     out.push(kind as u8);
     out
+}
+
+/// What a key of a journal is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum JournalPart {
+    /// An entry.
+    Entry = 1,
+    /// A term of an entry.
+    Term = 2,
+    /// An id of an entry.
+    Id = 3,
+    /// A word of a partition.
+    Word = 4,
+}
+
+/// What all keys of one part of a journal begin with.
+pub(crate) fn journal_prefix(tenant: TenantId, kind: JournalKind, part: JournalPart) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64);
+    put_u32(&mut out, tenant.number());
+    out.extend_from_slice(&[kind as u8, part as u8]);
+    out
+}
+
+/// What all keys of one term in one partition begin with.
+pub(crate) fn journal_term_prefix(
+    tenant: TenantId,
+    kind: JournalKind,
+    partition: i32,
+    term: &[u8],
+) -> Vec<u8> {
+    let mut out = journal_prefix(tenant, kind, JournalPart::Term);
+    put_i32(&mut out, partition);
+    put_bytes(&mut out, term);
+    out
+}
+
+/// What the keys of one partition begin with, under a journal's prefix.
+pub(crate) fn with_partition(prefix: &[u8], partition: i32) -> Vec<u8> {
+    let mut out = prefix.to_vec();
+    put_i32(&mut out, partition);
+    out
+}
+
+/// Bytes as they stand in keys, with their end.
+pub(crate) fn whole_bytes(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len() + 2);
+    put_bytes(&mut out, bytes);
+    out
+}
+
+/// What bytes that begin with `bytes` begin with in keys.
+pub(crate) fn bytes_prefix(bytes: &[u8]) -> Vec<u8> {
+    let mut out = whole_bytes(bytes);
+    out.truncate(out.len().saturating_sub(2));
+    out
+}
+
+/// Reads the partition that follows a journal's prefix, and what is behind it.
+pub(crate) fn decode_partition(key: &[u8]) -> Option<(i32, &[u8])> {
+    let (partition, rest) = take_u32(key.get(JOURNAL_PREFIX_LEN..)?)?;
+    Some((unflip(partition), rest))
+}
+
+/// Bytes of a journal's prefix.
+pub(crate) const JOURNAL_PREFIX_LEN: usize = 6;
+
+/// Appends time and id of an entry, as they end keys: they sort by time, then by id.
+pub(crate) fn put_place(out: &mut Vec<u8>, time: Moment, id: &[u8]) {
+    out.extend_from_slice(&(time.micros() ^ i64::MIN).to_be_bytes());
+    out.extend_from_slice(id);
 }
 
 /// What all keys of metrics begin with.
@@ -340,7 +446,11 @@ fn unflip(bits: u32) -> i32 {
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
-    for &byte in text.as_bytes() {
+    put_bytes(out, text.as_bytes());
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    for &byte in bytes {
         out.push(byte);
         if byte == 0 {
             out.push(0xFF);
@@ -355,6 +465,12 @@ fn take_u32(bytes: &[u8]) -> Option<(u32, &[u8])> {
 }
 
 fn take_text(bytes: &[u8]) -> Option<(String, &[u8])> {
+    let (text, rest) = take_bytes(bytes)?;
+    Some((String::from_utf8(text).ok()?, rest))
+}
+
+/// Reads what ends with two zero bytes, and what is behind them.
+pub(crate) fn take_bytes(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut text = Vec::new();
     let mut rest = bytes;
     loop {
@@ -367,7 +483,7 @@ fn take_text(bytes: &[u8]) -> Option<(String, &[u8])> {
         let (&mark, tail) = rest.split_first()?;
         rest = tail;
         if mark == 0 {
-            return Some((String::from_utf8(text).ok()?, rest));
+            return Some((text, rest));
         }
         text.push(0);
     }
@@ -386,6 +502,24 @@ mod tests {
             Key::Activity(t, -3).encode(),
             Key::Activity(t, 0).encode(),
             Key::Activity(t, 20_000).encode(),
+        ];
+        assert!(ascending.is_sorted());
+        let at = Moment::from_micros;
+        let term = |partition, term, time, id| {
+            Key::JournalTerm(t, JournalKind::Event, partition, term, at(time), id).encode()
+        };
+        let ascending = [
+            Key::JournalEntry(t, JournalKind::Event, at(-1), b"z").encode(),
+            Key::JournalEntry(t, JournalKind::Event, at(0), b"").encode(),
+            Key::JournalEntry(t, JournalKind::Event, at(0), b"a").encode(),
+            Key::JournalEntry(t, JournalKind::Event, at(256), b"a").encode(),
+            term(-1, b"z", 0, b"z"),
+            term(0, b"a", 9, b"z"),
+            term(0, b"a\0", 1, b"a"),
+            term(0, b"ab", 1, b"a"),
+            Key::JournalId(t, JournalKind::Event, 0, b"a").encode(),
+            Key::JournalWord(t, JournalKind::Event, 0, b"a").encode(),
+            Key::JournalEntry(t, JournalKind::Transition, at(-1), b"z").encode(),
         ];
         assert!(ascending.is_sorted());
         let posting = |name, value| Key::Posting(t, PostingKind::Dimension, name, value).encode();

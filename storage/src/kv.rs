@@ -79,6 +79,15 @@ impl Batch {
     pub(crate) fn delete_range(&mut self, from: &Key<'_>, to: &Key<'_>) {
         self.changes.push(Change::DeleteRange(from.family(), from.encode(), to.encode()));
     }
+
+    /// [`delete_range`](Self::delete_range) from a key as it was read.
+    pub(crate) fn delete_range_from(&mut self, from: &[u8], to: &Key<'_>) {
+        self.changes.push(Change::DeleteRange(to.family(), from.to_vec(), to.encode()));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
 }
 
 impl Kv {
@@ -198,9 +207,14 @@ impl Kv {
 
     /// A cursor on the first entry at or after `from`.
     pub(crate) fn cursor(&self, family: Family, from: &[u8]) -> Cursor<'_> {
-        let mut raw = self.db.raw_iterator_cf_opt(&self.family(family), ReadOptions::default());
-        raw.seek(from);
-        Cursor { raw }
+        let mut cursor = self.unplaced_cursor(family);
+        cursor.seek(from);
+        cursor
+    }
+
+    /// A cursor that is to be moved before it is read.
+    pub(crate) fn unplaced_cursor(&self, family: Family) -> Cursor<'_> {
+        Cursor { raw: self.db.raw_iterator_cf_opt(&self.family(family), ReadOptions::default()) }
     }
 
     /// Gives back the space of trimmed log records that have reached table files, as they do when the
@@ -212,6 +226,13 @@ impl Kv {
             self.db.compact_range_cf(&wal, None::<&[u8]>, Some(upto.encode()));
         }
         Ok(())
+    }
+
+    /// Removes the table files of a family that hold nothing but keys from `from` up to `to`, which a
+    /// range delete covers already: their space comes back now and not with some later compaction.
+    pub(crate) fn drop_files(&self, from: &[u8], to: &Key<'_>) -> Result<(), Error> {
+        let family = self.family(to.family());
+        Ok(self.db.delete_file_in_range_cf(&family, from, to.encode().as_slice())?)
     }
 
     /// Writes every family's buffered entries to files, so that RocksDB can drop its own log.
@@ -246,6 +267,20 @@ impl Cursor<'_> {
     pub(crate) fn next(&mut self) {
         self.raw.next();
     }
+
+    pub(crate) fn previous(&mut self) {
+        self.raw.prev();
+    }
+
+    /// Moves to the last entry at or before `key`.
+    pub(crate) fn seek_back(&mut self, key: &[u8]) {
+        self.raw.seek_for_prev(key);
+    }
+
+    /// Moves to the first entry at or after `key`.
+    pub(crate) fn seek(&mut self, key: &[u8]) {
+        self.raw.seek(key);
+    }
 }
 
 fn family_options(family: Family, sizes: &KvSizes, cache: &Cache) -> Options {
@@ -267,6 +302,11 @@ fn family_options(family: Family, sizes: &KvSizes, cache: &Cache) -> Options {
         }
         Family::Series | Family::Record => {
             options.set_write_buffer_size(16 << 20);
+            table.set_bloom_filter(10.0, false);
+        }
+        Family::Journal => {
+            // Ids are looked up before every event is stored, and nearly all are new.
+            options.set_write_buffer_size(32 << 20);
             table.set_bloom_filter(10.0, false);
         }
         Family::Meta | Family::Manifest => options.set_write_buffer_size(1 << 20),

@@ -1,12 +1,13 @@
-//! Small records of the layers above: definitions, alarms, history, outbox, settings.
+//! Small records of the layers above: definitions, alarms, outbox, settings.
 //!
 //! A record is bytes under (tenant, kind, id). Its meaning belongs to the layer that writes it; by
 //! convention the first byte is the version of its encoding. A [`RecordBatch`] is atomic and durable
-//! when [`Records::commit`] returns.
+//! when [`Records::commit`] returns. Entries of [journals](crate::journal) may be part of it.
 
 use std::sync::Arc;
 
 use crate::error::Error;
+use crate::journal::{Appended, Entry, JournalKind, Journaled, admit};
 use crate::key::{self, Family, Key};
 use crate::kv::{Batch, Sync};
 use crate::model::TenantId;
@@ -22,8 +23,6 @@ pub enum RecordKind {
     Alarm = 2,
     /// A series attached to an alarm.
     AlarmSeries = 3,
-    /// A change of an alarm's state.
-    Transition = 4,
     /// A notification method.
     NotificationMethod = 5,
     /// A notification that is still to be delivered.
@@ -36,8 +35,6 @@ pub enum RecordKind {
     HeldBack = 9,
     /// A setting changed at run time.
     Setting = 10,
-    /// An event.
-    Event = 11,
 }
 
 /// Id and value of a record.
@@ -50,6 +47,7 @@ type Change = (TenantId, RecordKind, Vec<u8>, Option<Vec<u8>>);
 #[derive(Default)]
 pub struct RecordBatch {
     pub(crate) changes: Vec<Change>,
+    pub(crate) entries: Vec<Journaled>,
 }
 
 impl RecordBatch {
@@ -62,7 +60,23 @@ impl RecordBatch {
     /// Whether there is nothing to commit.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty()
+        self.changes.is_empty() && self.entries.is_empty()
+    }
+
+    /// Appends an entry to a journal. An event that is stored already is left out when the batch
+    /// commits, and so is one that is too old for its journal or too far ahead of the clock.
+    ///
+    /// # Errors
+    /// `Limit` if a part of the entry is too long, `Invalid` if its id or a term is empty.
+    pub fn append(
+        &mut self,
+        tenant: TenantId,
+        kind: JournalKind,
+        entry: Entry,
+    ) -> Result<(), Error> {
+        entry.check()?;
+        self.entries.push((tenant, kind, entry));
+        Ok(())
     }
 
     /// Stores a record, replacing an older one with the same id.
@@ -137,8 +151,16 @@ impl Records {
     /// # Errors
     /// `Stopped` if the store can no longer write; nothing of the batch is stored then.
     pub fn commit(&self, batch: RecordBatch) -> Result<(), Error> {
+        self.commit_counted(batch).map(drop)
+    }
+
+    /// [`commit`](Self::commit), and what became of the batch's entries.
+    ///
+    /// # Errors
+    /// As for `commit`.
+    pub fn commit_counted(&self, batch: RecordBatch) -> Result<Appended, Error> {
         if batch.is_empty() {
-            return Ok(());
+            return Ok(Appended::default());
         }
         if let Some(reason) = self.shared.stopped() {
             return Err(Error::Stopped { reason });
@@ -151,6 +173,13 @@ impl Records {
                 None => changes.delete(&key),
             }
         }
-        self.shared.kv.commit(changes, Sync::Disk).inspect_err(|error| self.shared.stop(error))
+        let admitted = admit(&self.shared, batch.entries, &mut changes)?;
+        if !changes.is_empty() {
+            self.shared
+                .kv
+                .commit(changes, Sync::Disk)
+                .inspect_err(|error| self.shared.stop(error))?;
+        }
+        Ok(admitted.committed())
     }
 }

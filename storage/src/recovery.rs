@@ -282,6 +282,7 @@ impl Noted {
 #[cfg(test)]
 mod tests {
     use crate::block::{ROW_BLOCK_ROWS_MAX, SERIES_BLOCK_SAMPLES_MAX, SERIES_BLOCK_SAMPLES_MIN};
+    use crate::journal;
     use crate::key::{Fact, Family};
     use crate::record::RecordKind;
     use crate::segment::{END_MAGIC, FOOTER_LEN, GROUP_ENTRIES, HEADER_LEN, MAGIC};
@@ -308,17 +309,16 @@ mod tests {
             ("definition", RecordKind::Definition),
             ("alarm", RecordKind::Alarm),
             ("alarm series", RecordKind::AlarmSeries),
-            ("transition", RecordKind::Transition),
             ("notification method", RecordKind::NotificationMethod),
             ("outbox", RecordKind::Outbox),
             ("delivery", RecordKind::Delivery),
             ("checkpoint", RecordKind::Checkpoint),
             ("held back", RecordKind::HeldBack),
             ("setting", RecordKind::Setting),
-            ("event", RecordKind::Event),
         ] {
             says(format!("\n| {name} | {} |\n", kind as u8));
         }
+        journal::agrees_with(&says);
         for magic in [MAGIC, END_MAGIC] {
             says(format!("magic `{}` | {} |", std::str::from_utf8(&magic).unwrap(), magic.len()));
         }

@@ -11,6 +11,7 @@ use crate::config::StoreConfig;
 use crate::error::Error;
 use crate::feed::{Feed, Outlet};
 use crate::index::cache::SeriesCache;
+use crate::journal;
 use crate::keeper::{self, Order};
 use crate::limits::{Bounds, LimitKind};
 use crate::merge::merger;
@@ -100,6 +101,7 @@ impl Store {
             flushed_bytes: AtomicU64::new(0),
             merged_bytes: AtomicU64::new(0),
             next_segment: AtomicU64::new(opened.next_segment),
+            journals: journal::Admission::new(),
             stopped: Mutex::new(None),
             _lock: lock,
         });

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::feed::Outlet;
 use crate::index::Index;
 use crate::index::cache::SeriesCache;
+use crate::journal;
 use crate::keeper::{self, Order};
 use crate::kv::Kv;
 use crate::limits::Bounds;
@@ -48,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) merged_bytes: AtomicU64,
     /// Number of the next segment file.
     pub(crate) next_segment: AtomicU64,
+    /// What writers of journals share.
+    pub(crate) journals: journal::Admission,
     /// The first error that stopped writes.
     pub(crate) stopped: Mutex<Option<String>>,
     /// Locked as long as the store is open.

@@ -89,7 +89,7 @@ impl Service {
         joint.changes += 1;
         match effect {
             Effect::Transition { tenant, alarm, transition, actions } => {
-                history::put(&mut joint.batch, tenant, alarm, &transition);
+                history::put(&mut joint.batch, tenant, alarm, &transition)?;
                 if !actions.is_empty() {
                     outbox::enqueue(&mut joint.batch, tenant, &transition, &actions)?;
                     joint.notifies = true;

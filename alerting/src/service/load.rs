@@ -60,7 +60,7 @@ impl Service {
         samples.rest();
         let feed = store.feed(position.sequence)?;
         Ok(Service {
-            history: History::new(records.clone()),
+            history: History::new(store.clone()),
             checkpointed: (position.sequence, clock.now().max(position.instant)),
             uncommitted: 0,
             settings,

@@ -158,6 +158,18 @@ pub(crate) const KEYS: &[Key] = &[
         "Dimensions a series may have. A write with more is refused.",
     ),
     key(
+        "storage.keep_events_days",
+        number(0, 36_500),
+        "14",
+        "How long events are kept, days. 0: for ever.",
+    ),
+    key(
+        "storage.keep_transitions_days",
+        number(0, 36_500),
+        "0",
+        "How long changes of alarms' states, their history, are kept, days. 0: for ever.",
+    ),
+    key(
         "auth.mode",
         Kind::Text,
         "\"none\"",

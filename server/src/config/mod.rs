@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use moneta_storage::{Durability, Limits};
+use moneta_storage::model::Keep;
 
 pub(crate) use keys::{KEYS, Kind};
 use raw::Raw;
@@ -79,6 +80,10 @@ pub struct StorageConfig {
     pub flush_age_seconds: u32,
     /// Whether to start without acknowledged writes that are damaged or missing; default false.
     pub accept_shorter_log: bool,
+    /// How long events are kept; default 14 days, at most 36 500.
+    pub keep_events: Keep,
+    /// How long changes of alarms' states are kept; default for ever, at most 36 500 days.
+    pub keep_transitions: Keep,
 }
 
 /// `auth.mode`

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use moneta_storage::{Durability, Limits};
+use moneta_storage::model::Keep;
 
 use super::keys::{KEYS, Key, Kind};
 use super::{
@@ -120,6 +122,8 @@ impl Raw {
                 live_log_mb: self.number("storage.live_log_mb")?,
                 flush_age_seconds: self.seconds("storage.flush_age_seconds")?,
                 accept_shorter_log: self.switch("storage.accept_shorter_log")?,
+                keep_events: self.keep("storage.keep_events_days")?,
+                keep_transitions: self.keep("storage.keep_transitions_days")?,
             },
             limits: Limits {
                 active_series: self.number("limits.active_series")?,
@@ -250,6 +254,14 @@ impl Raw {
 
     fn seconds(&self, name: &str) -> Result<u32, ConfigError> {
         u32::try_from(self.number(name)?).map_err(|_| self.wrong(name, "is too large"))
+    }
+
+    /// Days, of which none mean for ever.
+    fn keep(&self, name: &str) -> Result<Keep, ConfigError> {
+        match self.number(name)? {
+            0 => Ok(Keep::Forever),
+            days => Ok(Keep::For(Duration::from_secs(days.saturating_mul(86_400)))),
+        }
     }
 
     fn periods(&self, name: &str) -> Result<Vec<u32>, ConfigError> {

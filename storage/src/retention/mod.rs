@@ -14,7 +14,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, RwLock};
 
 pub use plan::{MetricRetention, RetentionPlan};
-pub use policy::{Keep, MetricPattern, POLICIES_MAX, Policies, Policy};
+pub use policy::{MetricPattern, POLICIES_MAX, Policies, Policy};
 
 use crate::error::Error;
 use crate::index::Index;

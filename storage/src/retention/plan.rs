@@ -5,11 +5,11 @@ use std::sync::mpsc;
 
 use roaring::RoaringBitmap;
 
-use super::{Keep, Policies, Policy};
+use super::{Policies, Policy};
 use crate::census::{self, Stretch};
 use crate::error::Error;
 use crate::output::metric_lookup;
-use crate::model::{MetricNo, TenantId, TimeRange, Timestamp};
+use crate::model::{Keep, MetricNo, TenantId, TimeRange, Timestamp};
 use crate::store::Store;
 use crate::sweep::{Order, Swept};
 

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::model::Keep;
 
 /// Most policies of a store.
 pub const POLICIES_MAX: usize = 1000;
@@ -14,25 +15,6 @@ const PATTERN_BYTES_MAX: usize = 1024;
 const KEEP_MIN: Duration = Duration::from_secs(3600);
 /// A longer span is for ever: far above it, instants can no longer be computed with.
 const KEEP_MAX: Duration = Duration::from_secs(1000 * 366 * 24 * 3600);
-
-/// How long something is kept.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Keep {
-    /// Until it is so old, by its own timestamp.
-    For(Duration),
-    /// Always.
-    Forever,
-}
-
-impl Keep {
-    /// Milliseconds; the greatest number for ever.
-    pub(crate) fn millis(self) -> i64 {
-        match self {
-            Keep::For(span) => i64::try_from(span.as_millis()).unwrap_or(i64::MAX),
-            Keep::Forever => i64::MAX,
-        }
-    }
-}
 
 /// Which metrics a policy is about: a name in which `*` stands for any characters, also none.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 
-use super::policy::{Keep, MetricPattern, Policies, Policy};
+use super::policy::{MetricPattern, Policies, Policy};
+use crate::model::Keep;
 
 const VERSION: u8 = 1;
 

@@ -1,9 +1,7 @@
 //! State history: of all alarms that exist, or of one that may exist no longer.
 
-use std::collections::HashSet;
-
 use axum::Json;
-use moneta_alerting::Transition;
+use moneta_alerting::HistoryPage;
 use moneta_storage::model::{TenantId, TimeRange, Timestamp};
 
 use super::alarms::has_metric_with;
@@ -24,8 +22,12 @@ pub(super) async fn of_all(call: Call) -> Result<Json<Listing<TransitionElement>
         let range = inclusive_span(parameters)?;
         let (after, limit) = (after(parameters)?, parameters.limit()?);
         let found = match call.tenant() {
-            Some(tenant) => existing(call, tenant, &filter, range, after, limit + 1)?,
-            None => Vec::new(),
+            Some(tenant) => {
+                let ids = existing(call, tenant, &filter)?;
+                let alarms = &call.services.alarms;
+                alarms.history_of(tenant, &ids, range, after.as_deref(), limit + 1)?
+            }
+            None => HistoryPage::default(),
         };
         Ok(answer(call, found, limit))
     })
@@ -38,61 +40,38 @@ pub(super) async fn of_one(call: Call) -> Result<Json<Listing<TransitionElement>
         let (after, limit) = (after(call.parameters())?, call.parameters().limit()?);
         let alarms = &call.services.alarms;
         let found = match call.tenant() {
-            Some(tenant) => alarms.history(
+            Some(tenant) => alarms.history_of(
                 tenant,
-                Some(call.id()),
+                &[call.id().to_owned()],
                 TimeRange::ALL,
                 after.as_deref(),
                 limit + 1,
             )?,
-            None => Vec::new(),
+            None => HistoryPage::default(),
         };
         Ok(answer(call, found, limit))
     })
     .await
 }
 
-fn answer(
-    call: &Call,
-    mut found: Vec<Transition>,
-    limit: usize,
-) -> Json<Listing<TransitionElement>> {
-    let next = cut(&mut found, limit, |transition| transition.id.clone());
-    let elements = found.into_iter().map(TransitionElement::from).collect();
+fn answer(call: &Call, found: HistoryPage, limit: usize) -> Json<Listing<TransitionElement>> {
+    let mut transitions = found.transitions;
+    // A page that was cut short says where to go on, though it is not full.
+    let short = transitions.len() <= limit;
+    let full = cut(&mut transitions, limit, |transition| transition.id.clone());
+    let next = full.or(found.next.filter(|_| short));
+    let elements = transitions.into_iter().map(TransitionElement::from).collect();
     Json(Listing { links: call.place.page(next.as_deref()), elements })
 }
 
-/// Transitions that are read at once when some of them are left out, at least: a small page must not
-/// become a call for each transition of a long history.
-const BATCH_MIN: usize = 1000;
-
-/// Up to `wanted` transitions of alarms that exist and have a metric that the filter holds for.
+/// Ids of the alarms that exist and have a metric that the filter holds for.
 fn existing(
     call: &Call,
     tenant: TenantId,
     filter: &DimensionFilter,
-    range: TimeRange,
-    mut after: Option<String>,
-    wanted: usize,
-) -> Result<Vec<Transition>, Failure> {
-    let alarms = &call.services.alarms;
-    let all = alarms.alarms(tenant)?.into_iter();
-    let ids: HashSet<String> =
-        all.filter(|alarm| has_metric_with(alarm, filter)).map(|alarm| alarm.id).collect();
-    let mut found = Vec::new();
-    let batch_size = wanted.max(BATCH_MIN);
-    while !ids.is_empty() && found.len() < wanted {
-        let batch = alarms.history(tenant, None, range, after.as_deref(), batch_size)?;
-        let Some(last) = batch.last() else { break };
-        after = Some(last.id.clone());
-        let complete = batch.len() < batch_size;
-        found.extend(batch.into_iter().filter(|transition| ids.contains(&transition.alarm_id)));
-        if complete {
-            break;
-        }
-    }
-    found.truncate(wanted);
-    Ok(found)
+) -> Result<Vec<String>, Failure> {
+    let all = call.services.alarms.alarms(tenant)?.into_iter();
+    Ok(all.filter(|alarm| has_metric_with(alarm, filter)).map(|alarm| alarm.id).collect())
 }
 
 /// `start_time` to `end_time`, both inside.
