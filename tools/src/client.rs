@@ -101,6 +101,11 @@ impl Connection {
 }
 
 impl Client {
+    /// The tenant to act for, if one was named.
+    pub(crate) fn tenant(&self) -> Option<&str> {
+        self.tenant.as_deref()
+    }
+
     /// The address of the server.
     pub(crate) fn base(&self) -> &Url {
         &self.base
@@ -141,6 +146,12 @@ impl Client {
         let body = body.to_string().into_bytes();
         let text = self.send(Method::POST, url.clone(), Some(body)).await?;
         if text.is_empty() { Ok(Value::Null) } else { read_json(&url, &text) }
+    }
+
+    /// PUT of JSON; the answer is not looked at.
+    pub(crate) async fn put(&self, path: &[&str], body: &Value) -> Result<(), RequestError> {
+        let body = body.to_string().into_bytes();
+        self.send(Method::PUT, self.url(path), Some(body)).await.map(drop)
     }
 
     /// POST of bytes that are JSON already; the answer is not looked at.

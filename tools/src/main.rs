@@ -7,11 +7,13 @@
 mod cardinality;
 mod check;
 mod client;
+mod delete;
 mod load;
 mod offline;
 mod output;
 mod pair;
 mod query;
+mod retention;
 mod serve;
 mod time;
 mod write;
@@ -49,6 +51,13 @@ enum Command {
     Cardinality(cardinality::Cardinality),
     /// Send made-up samples as fast as a server takes them, and say what that cost
     Load(load::Load),
+    /// See and change how long samples are kept
+    #[command(subcommand)]
+    Retention(retention::Retention),
+    /// Delete samples of a tenant
+    Delete(delete::Delete),
+    /// What was deleted, and how far that has come
+    Deletions(delete::Deletions),
     /// Read every block of a data directory that no server has open, and say what is damaged
     Verify(offline::Verify),
     /// Merge the segments of a data directory that no server has open
@@ -78,6 +87,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(check) => runtime.block_on(check.run()),
         Command::Cardinality(cardinality) => runtime.block_on(cardinality.run()),
         Command::Load(load) => runtime.block_on(load.run()),
+        Command::Retention(retention) => runtime.block_on(retention.run()),
+        Command::Delete(delete) => runtime.block_on(delete.run()),
+        Command::Deletions(deletions) => runtime.block_on(deletions.run()),
         Command::Verify(verify) => verify.run(),
         Command::Merge(merge) => merge.run(),
     }

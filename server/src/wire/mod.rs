@@ -4,4 +4,5 @@ pub(crate) mod alarms;
 pub(crate) mod links;
 pub(crate) mod metrics;
 pub(crate) mod parameters;
+pub(crate) mod span;
 pub(crate) mod time;

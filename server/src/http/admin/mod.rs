@@ -1,6 +1,8 @@
 //! Resources for the operator of the server, under `/admin`: a file per resource.
 
 mod cardinality;
+mod deletion;
+mod retention;
 
 use std::sync::Arc;
 
@@ -10,5 +12,8 @@ use super::{Route, Services};
 
 /// The routes.
 pub(crate) fn routes() -> Vec<Route<Arc<Services>>> {
-    vec![("/admin/cardinality", get(cardinality::report))]
+    let mut routes = vec![("/admin/cardinality", get(cardinality::report))];
+    routes.extend(deletion::routes());
+    routes.extend(retention::routes());
+    routes
 }

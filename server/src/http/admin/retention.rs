@@ -1,0 +1,201 @@
+//! `/admin/retention`: how long samples are kept.
+
+use axum::Json;
+use axum::extract::State;
+use axum::routing::{get, post};
+use moneta_storage::model::Keep;
+use moneta_storage::retention::{MetricPattern, MetricRetention, Policies, Policy};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+use crate::http::body::Payload;
+use crate::http::monasca::call::Call;
+use crate::http::{Route, Services};
+use crate::status::Failure;
+use crate::wire::span;
+
+/// The routes.
+pub(super) fn routes() -> Vec<Route<Arc<Services>>> {
+    vec![
+        ("/admin/retention", get(show).put(replace)),
+        ("/admin/retention/plan", post(plan)),
+        ("/admin/retention/apply", post(apply)),
+        ("/admin/retention/explain", get(explain)),
+    ]
+}
+
+/// All policies, in order of precedence.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Document {
+    policies: Vec<PolicyDocument>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PolicyDocument {
+    /// None: every tenant.
+    #[serde(default)]
+    tenant: Option<String>,
+    /// A name in which `*` stands for any characters.
+    metric: String,
+    /// A span as `30d`, or `forever`.
+    keep: String,
+}
+
+/// What would go.
+#[derive(Serialize)]
+pub(crate) struct PlanDocument {
+    metrics: Vec<LossDocument>,
+    series: u64,
+    samples: u64,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct LossDocument {
+    tenant: String,
+    metric: String,
+    keep: String,
+    policy: Option<PolicyDocument>,
+    series: u64,
+    samples: u64,
+    bytes: u64,
+}
+
+/// What was done to give space back.
+#[derive(Serialize)]
+pub(crate) struct SweptDocument {
+    segments_removed: u64,
+    segments_rewritten: u64,
+    bytes: u64,
+    deletions_finished: u64,
+    series_removed: u64,
+}
+
+/// Why a metric is kept as long as it is.
+#[derive(Serialize)]
+pub(crate) struct ExplainDocument {
+    tenant: String,
+    metric: String,
+    keep: String,
+    policy: Option<PolicyDocument>,
+    /// Policies that are about the metric as well but come later.
+    overruled: Vec<PolicyDocument>,
+}
+
+impl From<&Policy> for PolicyDocument {
+    fn from(policy: &Policy) -> Self {
+        PolicyDocument {
+            tenant: policy.tenant.clone(),
+            metric: policy.metric.text().to_owned(),
+            keep: span::format_keep(policy.raw),
+        }
+    }
+}
+
+impl From<&Policies> for Document {
+    fn from(policies: &Policies) -> Self {
+        Document { policies: policies.as_slice().iter().map(PolicyDocument::from).collect() }
+    }
+}
+
+impl From<MetricRetention> for LossDocument {
+    fn from(loss: MetricRetention) -> Self {
+        LossDocument {
+            keep: span::format_keep(loss.keep),
+            policy: loss.policy.as_ref().map(PolicyDocument::from),
+            tenant: loss.tenant,
+            metric: loss.metric,
+            series: loss.series,
+            samples: loss.samples,
+            bytes: loss.bytes,
+        }
+    }
+}
+
+fn policies(payload: &Payload) -> Result<Policies, Failure> {
+    payload.must_be_json()?;
+    let document: Document = serde_json::from_value(payload.json()?)
+        .map_err(|error| Failure::unprocessable(error.to_string()))?;
+    let read = |policy: PolicyDocument| {
+        let keep = span::parse_keep(&policy.keep).ok_or_else(|| {
+            let text = format!("keep must be a span as 30d or 12h, or forever, not {:?}", policy.keep);
+            Failure::unprocessable(text)
+        })?;
+        let metric = MetricPattern::parse(&policy.metric)?;
+        Ok(Policy { tenant: policy.tenant, metric, raw: keep })
+    };
+    let policies: Result<Vec<Policy>, Failure> = document.policies.into_iter().map(read).collect();
+    Ok(Policies::new(policies?)?)
+}
+
+async fn show(State(services): State<Arc<Services>>) -> Json<Document> {
+    Json(Document::from(&services.store.retention()))
+}
+
+async fn replace(
+    State(services): State<Arc<Services>>,
+    payload: Payload,
+) -> Result<Json<Document>, Failure> {
+    let policies = policies(&payload)?;
+    let store = services.store.clone();
+    let set = move || {
+        store.set_retention(policies)?;
+        Ok(Json(Document::from(&store.retention())))
+    };
+    services.pool.run(set).await
+}
+
+/// What the policies in the body would remove now; without a body, those in force (which is nothing,
+/// as it is removed already).
+async fn plan(
+    State(services): State<Arc<Services>>,
+    payload: Payload,
+) -> Result<Json<PlanDocument>, Failure> {
+    let policies = policies(&payload)?;
+    let store = services.store.clone();
+    let plan = move || {
+        let metrics = store.plan_retention(&policies)?.metrics;
+        let sum = |of: fn(&MetricRetention) -> u64| metrics.iter().map(of).sum();
+        let (series, samples) = (sum(|loss| loss.series), sum(|loss| loss.samples));
+        let bytes = sum(|loss| loss.bytes);
+        let metrics = metrics.into_iter().map(LossDocument::from).collect();
+        Ok(Json(PlanDocument { metrics, series, samples, bytes }))
+    };
+    services.pool.run(plan).await
+}
+
+async fn apply(State(services): State<Arc<Services>>) -> Result<Json<SweptDocument>, Failure> {
+    let store = services.store.clone();
+    let sweep = move || {
+        let swept = store.sweep()?;
+        Ok(Json(SweptDocument {
+            segments_removed: swept.segments_removed,
+            segments_rewritten: swept.segments_rewritten,
+            bytes: swept.bytes,
+            deletions_finished: swept.deletions_finished,
+            series_removed: swept.series_removed,
+        }))
+    };
+    services.pool.run(sweep).await
+}
+
+async fn explain(call: Call) -> Result<Json<ExplainDocument>, Failure> {
+    let parameters = call.parameters();
+    let metric = parameters
+        .one("metric")?
+        .ok_or_else(|| Failure::unprocessable("the parameter metric is missing"))?
+        .to_owned();
+    let tenant = parameters.one("tenant")?.map_or_else(|| call.caller().to_owned(), str::to_owned);
+    let policies = call.services.store.retention();
+    let mut about = policies.as_slice().iter().filter(|policy| policy.accepts(&tenant, &metric));
+    let policy = about.next();
+    Ok(Json(ExplainDocument {
+        keep: span::format_keep(policy.map_or(Keep::Forever, |policy| policy.raw)),
+        policy: policy.map(PolicyDocument::from),
+        overruled: about.map(PolicyDocument::from).collect(),
+        tenant,
+        metric,
+    }))
+}

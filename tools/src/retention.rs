@@ -1,0 +1,257 @@
+//! `moneta retention`: how long a server keeps samples.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::client::{Client, Connection};
+use crate::output::{Format, Table};
+
+#[derive(Subcommand)]
+pub(crate) enum Retention {
+    /// The policies, in the order in which they are asked
+    Get(Get),
+    /// Set the policy for a metric or pattern, or all policies from a file
+    Set(Set),
+    /// Remove the policy for a metric or pattern
+    Unset(Unset),
+    /// What a change would remove; nothing is changed
+    Plan(Plan),
+    /// Give back the space of what has expired, now
+    Apply(Asking),
+    /// Which policy decides about a metric
+    Explain(Explain),
+}
+
+#[derive(Args)]
+pub(crate) struct Asking {
+    #[command(flatten)]
+    connection: Connection,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+#[derive(Args)]
+pub(crate) struct Get {
+    #[command(flatten)]
+    asking: Asking,
+}
+
+/// A policy, or a file with all of them.
+#[derive(Args)]
+struct Change {
+    /// Metric name; * stands for any characters
+    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    metric: Option<String>,
+    /// How long samples are kept: 30d, 12h, 2w, 1y, or forever
+    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    keep: Option<String>,
+    /// Only for this tenant; without it for every one
+    #[arg(long, value_name = "TENANT", conflicts_with = "file")]
+    for_tenant: Option<String>,
+    /// All policies, as `moneta retention get -o json` prints them; - for standard input
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Set {
+    #[command(flatten)]
+    change: Change,
+    /// Also if it removes samples
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+#[derive(Args)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    change: Change,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+#[derive(Args)]
+pub(crate) struct Unset {
+    /// Metric name or pattern, as in the policy
+    metric: String,
+    /// The policy of this tenant; without it the one of all
+    #[arg(long, value_name = "TENANT")]
+    for_tenant: Option<String>,
+    /// Also if the policy that decides then removes samples
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+#[derive(Args)]
+pub(crate) struct Explain {
+    /// Name of the metric
+    metric: String,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+const PATH: [&str; 2] = ["admin", "retention"];
+const PLAN: [&str; 3] = ["admin", "retention", "plan"];
+const POLICY_COLUMNS: [&str; 3] = ["tenant", "metric", "keep"];
+
+impl Retention {
+    pub(crate) async fn run(&self) -> anyhow::Result<ExitCode> {
+        match self {
+            Retention::Get(get) => {
+                let policies = policies(&get.asking.client()?).await?;
+                get.asking.print(&policies, &POLICY_COLUMNS)?;
+            }
+            Retention::Set(set) => {
+                let client = set.asking.client()?;
+                let changed = set.change.apply(policies(&client).await?)?;
+                return replace(&client, &set.asking, changed, set.yes).await;
+            }
+            Retention::Unset(unset) => {
+                let client = unset.asking.client()?;
+                let mut all = policies(&client).await?;
+                let before = all.len();
+                all.retain(|policy| !is_about(policy, &unset.metric, unset.for_tenant.as_deref()));
+                if all.len() == before {
+                    bail!("there is no such policy");
+                }
+                return replace(&client, &unset.asking, all, unset.yes).await;
+            }
+            Retention::Plan(plan) => {
+                let client = plan.asking.client()?;
+                let changed = plan.change.apply(policies(&client).await?)?;
+                let losses = client.post(&PLAN, &json!({ "policies": changed })).await?;
+                plan.asking.show_losses(&losses)?;
+            }
+            Retention::Apply(asking) => {
+                let path = ["admin", "retention", "apply"];
+                let done = asking.client()?.post(&path, &Value::Null).await?;
+                let columns = [
+                    "segments_removed",
+                    "segments_rewritten",
+                    "bytes",
+                    "deletions_finished",
+                    "series_removed",
+                ];
+                asking.print(&[done], &columns)?;
+            }
+            Retention::Explain(explain) => {
+                let path = ["admin", "retention", "explain"];
+                let asked = [("metric", explain.metric.clone())];
+                let answer = explain.asking.client()?.get(&path, &asked).await?;
+                explain.asking.explain(&answer)?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+async fn policies(client: &Client) -> anyhow::Result<Vec<Value>> {
+    let mut answer = client.get(&PATH, &[]).await?;
+    let policies = answer.get_mut("policies").map(Value::take);
+    match policies {
+        Some(Value::Array(policies)) => Ok(policies),
+        _ => bail!("the answer has no policies"),
+    }
+}
+
+/// Replaces all policies; where that removes samples only if it was meant.
+async fn replace(
+    client: &Client,
+    asking: &Asking,
+    policies: Vec<Value>,
+    yes: bool,
+) -> anyhow::Result<ExitCode> {
+    let body = json!({ "policies": policies });
+    let losses = client.post(&PLAN, &body).await?;
+    let samples = losses.get("samples").and_then(Value::as_u64).unwrap_or(0);
+    if samples > 0 && !yes {
+        asking.show_losses(&losses)?;
+        eprintln!("moneta: this removes {samples} samples for good; repeat it with --yes");
+        return Ok(ExitCode::FAILURE);
+    }
+    client.put(&PATH, &body).await?;
+    asking.print(&self::policies(client).await?, &POLICY_COLUMNS)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn is_about(policy: &Value, metric: &str, tenant: Option<&str>) -> bool {
+    let text = |name: &str| policy.get(name).and_then(Value::as_str);
+    text("metric") == Some(metric) && text("tenant") == tenant
+}
+
+impl Change {
+    /// The policies after the change.
+    fn apply(&self, mut policies: Vec<Value>) -> anyhow::Result<Vec<Value>> {
+        if let Some(file) = &self.file {
+            return read_policies(file);
+        }
+        let (Some(metric), Some(keep)) = (&self.metric, &self.keep) else {
+            bail!("a metric and how long to keep it, or --file");
+        };
+        let tenant = self.for_tenant.as_deref();
+        policies.retain(|policy| !is_about(policy, metric, tenant));
+        policies.push(json!({ "tenant": tenant, "metric": metric, "keep": keep }));
+        Ok(policies)
+    }
+}
+
+fn read_policies(file: &Path) -> anyhow::Result<Vec<Value>> {
+    let mut text = String::new();
+    if file == Path::new("-") {
+        std::io::stdin().read_to_string(&mut text)?;
+    } else {
+        text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    }
+    serde_json::from_str(&text).with_context(|| format!("{}: no JSON list", file.display()))
+}
+
+impl Asking {
+    fn client(&self) -> anyhow::Result<Client> {
+        self.connection.client()
+    }
+
+    fn print(&self, rows: &[Value], columns: &[&str]) -> anyhow::Result<()> {
+        let mut table = Table::new(columns.iter().map(ToString::to_string).collect());
+        let cell = |row: &Value, name: &&str| row.get(*name).cloned().unwrap_or_default();
+        table.rows =
+            rows.iter().map(|row| columns.iter().map(|name| cell(row, name)).collect()).collect();
+        table.print(self.output)?;
+        Ok(())
+    }
+
+    fn show_losses(&self, losses: &Value) -> anyhow::Result<()> {
+        let none = Vec::new();
+        let metrics = losses.get("metrics").and_then(Value::as_array).unwrap_or(&none);
+        self.print(metrics, &["tenant", "metric", "keep", "series", "samples", "bytes"])
+    }
+
+    fn explain(&self, answer: &Value) -> anyhow::Result<()> {
+        let decides = answer.get("policy").filter(|policy| !policy.is_null());
+        let none = Vec::new();
+        let others = answer.get("overruled").and_then(Value::as_array).unwrap_or(&none);
+        let mut rows = Vec::new();
+        for (policy, role) in
+            decides.map(|policy| (policy, "decides")).into_iter().chain(others.iter().map(|p| (p, "overruled")))
+        {
+            let mut row = policy.clone();
+            row["role"] = json!(role);
+            rows.push(row);
+        }
+        self.print(&rows, &["role", "tenant", "metric", "keep"])?;
+        if self.output == Format::Table {
+            let keep = answer.get("keep").and_then(Value::as_str).unwrap_or_default();
+            eprintln!("kept {keep}");
+        }
+        Ok(())
+    }
+}
