@@ -149,7 +149,8 @@ async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<(Store, Alarms),
         durability: storage.durability,
         live_log_bytes: storage.live_log_mb << 20,
         flush_age: Duration::from_secs(u64::from(storage.flush_age_seconds)),
-        accept_shorter_log: storage.accept_shorter_log,
+        strict: storage.strict,
+        free_space_min: storage.free_space_min,
         // The alarms go on where they stopped, and need the log from there.
         consumer: Consumer::Expected,
         ..StoreConfig::default()

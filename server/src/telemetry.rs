@@ -1,5 +1,7 @@
 //! The server's own figures, as `/metrics` shows them. No label takes a value that users control.
 
+mod health;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -98,6 +100,7 @@ pub(crate) struct Telemetry {
     notification_retries: Counter,
     notification_queue: Gauge,
     storage: Storage,
+    store_health: health::StoreHealth,
     process: Process,
 }
 
@@ -143,6 +146,7 @@ impl Telemetry {
             notification_retries: Counter::default(),
             notification_queue: Gauge::default(),
             storage: Storage::default(),
+            store_health: health::StoreHealth::default(),
             process: Process {
                 cpu_seconds: Counter::default(),
                 cpu_seen: Mutex::new(0.0),
@@ -205,6 +209,7 @@ impl Telemetry {
         ] {
             registry.register(name, help, gauge.clone());
         }
+        self.store_health.register(registry);
         let process = &self.process;
         registry.register(
             "process_cpu_seconds",
@@ -340,6 +345,11 @@ impl Telemetry {
         ] {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         }
+    }
+
+    /// Takes over whether the store takes writes.
+    pub(crate) fn set_store_health(&self, health: &moneta_storage::Health) {
+        self.store_health.set(health);
     }
 
     /// All figures as text.

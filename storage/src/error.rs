@@ -29,6 +29,12 @@ pub enum Error {
         /// The queue or budget that is full.
         what: &'static str,
     },
+    /// No writes are taken for now. That ends by itself; nothing acknowledged is lost meanwhile.
+    #[error("no writes are taken for now: {reason}")]
+    ReadOnly {
+        /// What must change first.
+        reason: String,
+    },
     /// A limit that protects the store.
     #[error("{limit} is limited to {max}")]
     Limit {
@@ -70,7 +76,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::Invalid(_) => ErrorKind::Invalid,
-            Error::Busy { .. } => ErrorKind::Busy,
+            Error::Busy { .. } | Error::ReadOnly { .. } => ErrorKind::Busy,
             Error::Limit { .. } => ErrorKind::Limit,
             Error::Corrupt { .. } => ErrorKind::Corrupt,
             Error::Stopped { .. } | Error::Io { .. } | Error::Kv(_) => ErrorKind::Stopped,

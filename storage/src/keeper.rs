@@ -77,8 +77,8 @@ pub(crate) fn run(shared: &Arc<Shared>, inbox: &Receiver<Order>) {
         match inbox.recv_timeout(BEAT) {
             Ok(Order::Nudge) | Err(RecvTimeoutError::Timeout) => keeper.look(),
             // Those who asked may have gone; then nobody needs the answer.
-            Ok(Order::Flush(reply)) => drop(reply.send(keeper.flush())),
-            Ok(Order::Merge(reply)) => drop(reply.send(keeper.merge_all())),
+            Ok(Order::Flush(reply)) => drop(reply.send(shared.after_flush(keeper.flush()))),
+            Ok(Order::Merge(reply)) => drop(reply.send(shared.after_merge(keeper.merge_all()))),
             Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
         }
     }
@@ -106,18 +106,22 @@ fn metric_lookup(shared: &Shared) -> impl Fn(TenantId, SeriesId) -> MetricNo {
 
 impl Keeper<'_> {
     fn look(&self) {
-        if self.shared.stopped().is_some() {
-            // What failed would fail again; the log has everything.
+        let shared = self.shared;
+        shared.space.look();
+        if shared.stopped().is_some() {
+            return; // What failed would fail again; the log has everything.
+        }
+        shared.look_at_kv();
+        if let Err(error) = self.sort_batches().and_then(|()| self.merge_runs()) {
+            shared.stop(&error);
             return;
         }
-        let done = self.sort_batches().and_then(|()| self.merge_runs()).and_then(|()| {
-            if self.flush_is_due() {
-                self.flush()?;
-            }
-            self.merge_one_level()
-        });
-        if let Err(error) = done {
-            self.shared.stop(&error);
+        // The call around each notes and logs how it ends.
+        if self.flush_is_due() && shared.setbacks.flush_is_due() {
+            let _ = shared.after_flush(self.flush());
+        }
+        if shared.setbacks.merge_is_due() {
+            let _ = shared.after_merge(self.merge_one_level());
         }
     }
 
@@ -161,7 +165,12 @@ impl Keeper<'_> {
         let live = self.shared.live.lock();
         let old =
             live.open.since.is_some_and(|since| now.since(since) >= self.shared.config.flush_age);
-        !live.closed.is_empty() || old || live.open.log_bytes >= self.shared.config.live_log_bytes
+        // On a full disk a flush gives space back.
+        let low = self.shared.space.is_low() && live.open.rows > 0;
+        !live.closed.is_empty()
+            || old
+            || low
+            || live.open.log_bytes >= self.shared.config.live_log_bytes
     }
 
     /// Writes the head, as it is now, into segments and trims the log. What a consumer of the feed
@@ -197,6 +206,8 @@ impl Keeper<'_> {
         if !shared.feed.may_trim(generation.last, too_long) {
             return Ok(false);
         }
+        // A segment takes half of its part of the log at most.
+        shared.space.fits(generation.log_bytes / 2)?;
         let segments = self.write_segments(generation)?;
         let mut batch = Batch::default();
         for segment in &segments {
@@ -399,6 +410,8 @@ impl Keeper<'_> {
     /// Replaces neighbouring segments of a partition by one with the same samples.
     fn merge_segments(&self, inputs: &[Arc<Segment>]) -> Result<(), Error> {
         let (Some(first), Some(last)) = (inputs.first(), inputs.last()) else { return Ok(()) };
+        // Held until the end: a merge writes no more than it reads.
+        let _room = self.shared.space.reserve(bytes(inputs))?;
         let metric_of = metric_lookup(self.shared);
         let mut sources = Vec::with_capacity(inputs.len() * 2);
         for segment in inputs {
@@ -443,8 +456,12 @@ fn sequences(runs: &[&Run]) -> (Sequence, Sequence) {
     (first, last)
 }
 
+fn bytes(inputs: &[Arc<Segment>]) -> u64 {
+    inputs.iter().map(|segment| segment.facts.bytes).sum()
+}
+
 fn fits(inputs: &[Arc<Segment>]) -> bool {
-    inputs.iter().map(|segment| segment.facts.bytes).sum::<u64>() <= SEGMENT_BYTES_MAX
+    bytes(inputs) <= SEGMENT_BYTES_MAX
 }
 
 fn by_partition(segments: &[Arc<Segment>]) -> BTreeMap<(u8, i32), Vec<Arc<Segment>>> {

@@ -149,8 +149,8 @@ impl Kv {
     }
 
     /// From now on every synced change is recorded there.
-    pub(crate) fn record_in(&mut self, acknowledged: Acknowledged) {
-        self.acknowledged = Some(Arc::new(acknowledged));
+    pub(crate) fn record_in(&mut self, acknowledged: Arc<Acknowledged>) {
+        self.acknowledged = Some(acknowledged);
     }
 
     /// Calls `each` with key and value of every entry whose key begins with `prefix`, from `from`
@@ -184,6 +184,11 @@ impl Kv {
     /// Number of the newest change RocksDB has taken.
     pub(crate) fn newest_change(&self) -> u64 {
         self.db.latest_sequence_number()
+    }
+
+    /// How many flushes and compactions of RocksDB have failed.
+    pub(crate) fn background_errors(&self) -> Result<u64, Error> {
+        Ok(self.db.property_int_value("rocksdb.background-errors")?.unwrap_or(0))
     }
 
     /// Writes the manifest's buffered entries to a file, so that they do not depend on the log.

@@ -18,6 +18,8 @@ use crate::model::{Selector, Sequence, SeriesId, SeriesKey, TenantId, TimeRange}
 use crate::record::Records;
 use crate::recovery;
 use crate::segment::partition_of;
+use crate::setback::Setbacks;
+use crate::space::Space;
 use crate::threads::{Shared, Threads, spawn};
 use crate::verify::{self, Verified};
 use crate::view::View;
@@ -27,9 +29,10 @@ use crate::write::{Committed, WriteRequest};
 /// end; what is in the head stays in the log.
 #[derive(Clone)]
 pub struct Store {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     threads: Arc<Threads>,
 }
+
 /// Figures of a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -72,6 +75,7 @@ impl Store {
             config.consumer,
         );
         let log_bytes = opened.live.lock().log_bytes();
+        let space = Space::new(directory, &config);
         let shared = Arc::new(Shared {
             directory: directory.to_path_buf(),
             queue: Queue::new(config.queue_bytes),
@@ -85,6 +89,9 @@ impl Store {
             feed,
             keeper,
             next_segment: AtomicU64::new(opened.next_segment),
+            space,
+            setbacks: Setbacks::default(),
+            losses: opened.losses,
             stopped: Mutex::new(None),
             _lock: lock,
         });
@@ -136,14 +143,15 @@ impl Store {
     /// write is durable and visible to new views, or has failed; it must not block.
     ///
     /// # Errors
-    /// `Busy` when too much is waiting, `Stopped` when writes have stopped; `ack` is not called then.
+    /// `Busy` when too much is waiting, `ReadOnly` while the disk is full or failing, `Stopped` when
+    /// writes have stopped; `ack` is not called then.
     pub fn submit(
         &self,
         request: WriteRequest,
         ack: impl FnOnce(Result<Committed, Error>) + Send + 'static,
     ) -> Result<(), Error> {
-        if let Some(reason) = self.shared.stopped() {
-            return Err(Error::Stopped { reason });
+        if let Some(refusal) = self.shared.refusal() {
+            return Err(refusal);
         }
         if request.is_empty() {
             ack(Ok(Committed { sequence: self.newest() }));

@@ -16,6 +16,8 @@ use crate::index::cache::SeriesCache;
 use crate::keeper::{self, Order};
 use crate::kv::Kv;
 use crate::live::Live;
+use crate::setback::Setbacks;
+use crate::space::Space;
 
 /// What the threads of a store share.
 pub(crate) struct Shared {
@@ -33,6 +35,12 @@ pub(crate) struct Shared {
     pub(crate) head_log_bytes: AtomicU64,
     /// Number of the next segment file.
     pub(crate) next_segment: AtomicU64,
+    /// Room on the disk.
+    pub(crate) space: Space,
+    /// Work that has failed and is tried again.
+    pub(crate) setbacks: Setbacks,
+    /// What was missing when the directory was opened.
+    pub(crate) losses: Vec<String>,
     /// The first error that stopped writes.
     pub(crate) stopped: Mutex<Option<String>>,
     /// Locked as long as the store is open.

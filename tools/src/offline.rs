@@ -15,9 +15,9 @@ pub(crate) struct Directory {
     /// Folder that holds all data
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
-    /// Go on without acknowledged writes at the end of the log that are damaged or missing
+    /// Refuse a directory that has lost acknowledged writes, and leave it as it is
     #[arg(long)]
-    accept_shorter_log: bool,
+    strict: bool,
 }
 
 #[derive(Args)]
@@ -36,8 +36,7 @@ impl Directory {
     fn open(&self) -> anyhow::Result<Store> {
         let there = self.data_dir.join("rocksdb").is_dir();
         anyhow::ensure!(there, "{} holds no data of moneta", self.data_dir.display());
-        let config =
-            StoreConfig { accept_shorter_log: self.accept_shorter_log, ..StoreConfig::default() };
+        let config = StoreConfig { strict: self.strict, ..StoreConfig::default() };
         Ok(Store::open(&self.data_dir, config, Arc::new(SystemClock))?)
     }
 }

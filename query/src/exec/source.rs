@@ -36,6 +36,7 @@ impl From<moneta_storage::Error> for Stop {
             moneta_storage::Error::Limit { .. } => Stop::SamplesExceeded,
             other @ (moneta_storage::Error::Invalid(_)
             | moneta_storage::Error::Busy { .. }
+            | moneta_storage::Error::ReadOnly { .. }
             | moneta_storage::Error::Corrupt { .. }
             | moneta_storage::Error::Stopped { .. }
             | moneta_storage::Error::Io { .. }

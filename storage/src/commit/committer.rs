@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::new_series::NewSeries;
 use super::queue::{Job, Work};
 use crate::batch::{self, Batch as Joint, Row};
-use crate::error::Error;
 use crate::head::Generation;
 use crate::key::Key;
 use crate::kv::Batch;
@@ -46,9 +45,9 @@ struct Prepared {
 
 /// Commits jobs together and returns the next free sequence.
 fn commit(shared: &Shared, first: Sequence, jobs: Vec<Job>) -> Sequence {
-    if let Some(reason) = shared.stopped() {
+    if let Some(refusal) = shared.refusal() {
         for job in jobs {
-            (job.ack)(Err(Error::Stopped { reason: reason.clone() }));
+            (job.ack)(Err(refusal.clone()));
         }
         return first;
     }
@@ -78,6 +77,7 @@ fn commit(shared: &Shared, first: Sequence, jobs: Vec<Job>) -> Sequence {
         }
         return first;
     }
+    shared.space.spend(log_bytes);
     let created = new_series.apply(&shared.index);
     let partitions = batch::partitions(&joint.rows);
     let wants_care = {
