@@ -8,10 +8,18 @@ mod crash;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod disk_image;
+#[cfg(test)]
+mod faulty_disk;
+#[cfg(test)]
 mod feed;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
 mod monasca_cli;
+#[cfg(test)]
+mod power_cut;
+#[cfg(test)]
+mod random;
 #[cfg(test)]
 mod tidy;

@@ -1,6 +1,6 @@
 //! Writes to a store until it is killed, telling its parent about each acknowledgement.
 //!
-//! Arguments: data directory, number of the first write. Write `n` holds 1 to 50 samples that follow
+//! Arguments: data directory, number of the first write, durability (`batch` or `os`; default `batch`). Write `n` holds 1 to 50 samples that follow
 //! from `n`; after its acknowledgement the line `n` goes to standard output. A second thread flushes
 //! and merges all the time, so that a kill meets every stage.
 
@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moneta_storage::clock::SystemClock;
-use moneta_storage::{Error, Store, StoreConfig};
+use moneta_storage::space::FreeSpace;
+use moneta_storage::{Durability, Error, Store, StoreConfig};
 use moneta_tests::crash::request;
 
 fn main() {
@@ -21,11 +22,19 @@ fn main() {
 }
 
 fn run() -> Result<(), Error> {
-    let invalid = || Error::Invalid("usage: crash-child DIRECTORY NUMBER".into());
+    let invalid = || Error::Invalid("usage: crash-child DIRECTORY NUMBER [batch|os]".into());
     let mut arguments = std::env::args().skip(1);
     let directory = arguments.next().ok_or_else(invalid)?;
     let first: u64 = arguments.next().and_then(|text| text.parse().ok()).ok_or_else(invalid)?;
+    let durability = match arguments.next().as_deref() {
+        None | Some("batch") => Durability::Batch,
+        Some("os") => Durability::Os,
+        Some(_) => return Err(invalid()),
+    };
     let config = StoreConfig {
+        durability,
+        // Not what is tested here, and the disk of a test machine may be small.
+        free_space_min: FreeSpace::Bytes(0),
         live_log_bytes: 64 << 10,
         flush_age: Duration::from_secs(3600),
         ..StoreConfig::default()

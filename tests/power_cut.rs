@@ -1,0 +1,145 @@
+//! The power goes out. A process writes while a library below it records what it writes and syncs;
+//! then the folder is rebuilt as a disk may hold it after a cut at some instant, and opened. With
+//! durability `batch` every write acknowledged before the cut is there; with `os` some prefix of them
+//! is. Nothing is ever damaged, in the middle of what, or missing a file it should have.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::Stdio;
+
+use moneta_storage::clock::ManualClock;
+use moneta_storage::model::Timestamp;
+use moneta_storage::{Store, StoreConfig};
+
+use crate::crash;
+use crate::disk_image::{Cut, Disk, Step, steps};
+use crate::faulty_disk::FaultyDisk;
+use crate::random::{Random, rounds, seed};
+
+/// Writes that are acknowledged at least while a trace is taken.
+const ACKNOWLEDGED: usize = 150;
+/// Segments that merges have removed by then, at least.
+const REMOVED: usize = 3;
+/// Cuts of the quick version, of each kind.
+const CUTS: u64 = 6;
+
+/// What a process does to its folder while it acknowledges writes.
+fn trace(durability: &str, root: &Path) -> Vec<Step> {
+    let disk = FaultyDisk::new();
+    let mut child = disk
+        .traced(env!("CARGO_BIN_EXE_crash-child"), root)
+        .arg(root)
+        .args(["0", durability])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    loop {
+        for _ in 0..ACKNOWLEDGED {
+            lines.next().expect("the child writes until it is killed").unwrap();
+        }
+        if steps(&disk.trace()).iter().filter(|step| removes_a_segment(step)).count() >= REMOVED {
+            break;
+        }
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    steps(&disk.trace())
+}
+
+fn removes_a_segment(step: &Step) -> bool {
+    matches!(step, Step::Unlink { path } if path.extension().is_some_and(|end| end == "seg"))
+}
+
+/// How many writes `steps` acknowledge.
+fn acknowledged(steps: &[Step]) -> u64 {
+    let lines = steps.iter().map(|step| match step {
+        Step::Out { text } => text.lines().count() as u64,
+        _ => 0,
+    });
+    lines.sum()
+}
+
+fn check(durability: &str, at_least: impl Fn(u64) -> u64) {
+    let mut random = Random::new(seed());
+    let root = tempfile::tempdir().unwrap();
+    let steps = trace(durability, root.path());
+    let syncs: Vec<usize> = (0..steps.len())
+        .filter(|&at| matches!(steps[at], Step::Sync { .. } | Step::Unlink { .. }))
+        .collect();
+    let cuts = rounds(CUTS);
+    println!(
+        "{durability}: {} steps, {} syncs, {cuts} cuts of each kind",
+        steps.len(),
+        syncs.len()
+    );
+    for round in 0..cuts {
+        // Half of them right behind a sync or a removal, where order matters most.
+        let end = if round % 2 == 0 {
+            random.below(steps.len() as u64 + 1) as usize
+        } else {
+            syncs[random.below(syncs.len() as u64) as usize] + 1
+        };
+        let mut disk = Disk::new(root.path());
+        steps[..end].iter().for_each(|step| disk.play(step));
+        let acknowledged = acknowledged(&steps[..end]);
+        for cut in [Cut::Nothing, Cut::NamesOnly, Cut::Parts, Cut::Everything] {
+            let left = tempfile::tempdir().unwrap();
+            disk.write(cut, &mut random, left.path());
+            let config = StoreConfig { strict: true, ..StoreConfig::default() };
+            let clock = ManualClock::at(Timestamp::from_millis(crash::NOW));
+            let context = format!("{durability}: step {end}, {cut:?}, {acknowledged} acknowledged");
+            let store = Store::open(left.path(), config, clock)
+                .unwrap_or_else(|error| panic!("{context}: {error}"));
+            let stored = crash::stored_writes(&store, &context);
+            let least = if cut == Cut::Everything { acknowledged } else { at_least(acknowledged) };
+            assert!((least..=acknowledged + 1).contains(&stored), "{context}: {stored} stored");
+        }
+    }
+}
+
+#[test]
+fn a_power_cut_loses_nothing_acknowledged() {
+    check("batch", |acknowledged| acknowledged);
+}
+
+#[test]
+fn a_power_cut_at_durability_os_leaves_a_prefix_and_no_damage() {
+    check("os", |_| 0);
+}
+
+/// Samples are not synced at `os`; what replaces files is, before any file goes.
+#[test]
+fn the_manifest_is_synced_at_durability_os() {
+    let root = tempfile::tempdir().unwrap();
+    let steps = trace("os", root.path());
+    let mut files = std::collections::HashMap::new();
+    let (mut log_syncs, mut removed) = (0, 0);
+    let mut segment_finished = false;
+    let mut synced_since = false;
+    for step in &steps {
+        match step {
+            Step::Open { fd, path, .. } => {
+                files.insert(*fd, path.clone());
+            }
+            Step::Sync { fd } => match files[fd].extension().and_then(|ending| ending.to_str()) {
+                Some("seg") => (segment_finished, synced_since) = (true, false),
+                Some("log") => {
+                    log_syncs += 1;
+                    synced_since |= segment_finished;
+                }
+                _ => {}
+            },
+            removal if removes_a_segment(removal) => {
+                removed += 1;
+                assert!(synced_since, "{removal:?} before its replacement is certain");
+            }
+            _ => {}
+        }
+    }
+    assert!(removed >= REMOVED);
+    assert!(log_syncs < acknowledged(&steps), "samples were not synced");
+    let batch = trace("batch", tempfile::tempdir().unwrap().path());
+    let syncs = batch.iter().filter(|step| matches!(step, Step::Sync { .. })).count();
+    assert!(syncs as u64 >= acknowledged(&batch), "one for each write at batch");
+}
