@@ -59,7 +59,7 @@ pub(crate) fn steps(trace: &Path) -> Vec<Step> {
         let numbers: Vec<u64> =
             head.as_chunks::<8>().0.iter().map(|number| u64::from_ne_bytes(*number)).collect();
         let [op, fd, a, b, first, second, ..] = numbers[..] else { unreachable!() };
-        let (first, second) = (first as usize, second as usize);
+        let [first, second, at] = [first, second, a].map(|number| usize::try_from(number).unwrap());
         if tail.len() < first + second {
             break;
         }
@@ -67,8 +67,8 @@ pub(crate) fn steps(trace: &Path) -> Vec<Step> {
         let data = &tail[..first];
         steps.push(match op {
             1 => Step::Open { fd, path: path(data), truncate: b == 1 },
-            2 => Step::Write { fd, at: a as usize, bytes: data.to_vec() },
-            3 => Step::Truncate { fd, length: a as usize },
+            2 => Step::Write { fd, at, bytes: data.to_vec() },
+            3 => Step::Truncate { fd, length: at },
             4 => Step::Sync { fd },
             5 => Step::Close { fd },
             6 => Step::Rename { from: path(data), to: path(&tail[first..first + second]) },
@@ -223,7 +223,7 @@ impl Disk {
         let kept = match cut {
             Cut::Nothing => 0,
             Cut::NamesOnly | Cut::Everything => folder.pending.len(),
-            Cut::Parts => random.below(folder.pending.len() as u64 + 1) as usize,
+            Cut::Parts => random.place(folder.pending.len() + 1),
         };
         for (name, node) in names(folder, kept) {
             match node {
@@ -247,10 +247,10 @@ impl Content {
             Cut::Nothing | Cut::NamesOnly => {}
             Cut::Everything => self.pending.iter().for_each(|change| apply(&mut bytes, change)),
             Cut::Parts => {
-                let kept = random.below(self.pending.len() as u64 + 1) as usize;
+                let kept = random.place(self.pending.len() + 1);
                 self.pending[..kept].iter().for_each(|change| apply(&mut bytes, change));
                 if let Some(Change::Write(at, data)) = self.pending.get(kept) {
-                    let torn = random.below(data.len() as u64 + 1) as usize;
+                    let torn = random.place(data.len() + 1);
                     apply(&mut bytes, &Change::Write(*at, data[..torn].to_vec()));
                 }
             }

@@ -8,6 +8,8 @@ mod crash;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod disk_full;
+#[cfg(test)]
 mod disk_image;
 #[cfg(test)]
 mod faulty_disk;

@@ -55,7 +55,15 @@ fn removes_a_segment(step: &Step) -> bool {
 fn acknowledged(steps: &[Step]) -> u64 {
     let lines = steps.iter().map(|step| match step {
         Step::Out { text } => text.lines().count() as u64,
-        _ => 0,
+        Step::Open { .. }
+        | Step::Write { .. }
+        | Step::Truncate { .. }
+        | Step::Sync { .. }
+        | Step::Close { .. }
+        | Step::Rename { .. }
+        | Step::Unlink { .. }
+        | Step::MakeFolder { .. }
+        | Step::RemoveFolder { .. } => 0,
     });
     lines.sum()
 }
@@ -76,9 +84,9 @@ fn check(durability: &str, at_least: impl Fn(u64) -> u64) {
     for round in 0..cuts {
         // Half of them right behind a sync or a removal, where order matters most.
         let end = if round % 2 == 0 {
-            random.below(steps.len() as u64 + 1) as usize
+            random.place(steps.len() + 1)
         } else {
-            syncs[random.below(syncs.len() as u64) as usize] + 1
+            syncs[random.place(syncs.len())] + 1
         };
         let mut disk = Disk::new(root.path());
         steps[..end].iter().for_each(|step| disk.play(step));
@@ -118,23 +126,20 @@ fn the_manifest_is_synced_at_durability_os() {
     let mut segment_finished = false;
     let mut synced_since = false;
     for step in &steps {
-        match step {
-            Step::Open { fd, path, .. } => {
-                files.insert(*fd, path.clone());
-            }
-            Step::Sync { fd } => match files[fd].extension().and_then(|ending| ending.to_str()) {
+        if let Step::Open { fd, path, .. } = step {
+            files.insert(*fd, path.clone());
+        } else if let Step::Sync { fd } = step {
+            match files[fd].extension().and_then(|ending| ending.to_str()) {
                 Some("seg") => (segment_finished, synced_since) = (true, false),
                 Some("log") => {
                     log_syncs += 1;
                     synced_since |= segment_finished;
                 }
-                _ => {}
-            },
-            removal if removes_a_segment(removal) => {
-                removed += 1;
-                assert!(synced_since, "{removal:?} before its replacement is certain");
+                Some(_) | None => {}
             }
-            _ => {}
+        } else if removes_a_segment(step) {
+            removed += 1;
+            assert!(synced_since, "{step:?} before its replacement is certain");
         }
     }
     assert!(removed >= REMOVED);

@@ -15,6 +15,11 @@ impl Random {
         self.0 = self.0.wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % end
     }
+
+    /// A place among `count`, which is not 0.
+    pub(crate) fn place(&mut self, count: usize) -> usize {
+        usize::try_from(self.below(count.try_into().unwrap())).unwrap()
+    }
 }
 
 /// The seed that `MONETA_SEED` asks for; printed, so that a failure can be repeated.

@@ -34,4 +34,11 @@ impl Store {
             free_bytes_min: shared.space.min(),
         }
     }
+
+    /// Looks at the disk now, and tries again what has failed. The store does so by itself, every
+    /// second.
+    pub fn look_at_disk(&self) {
+        self.shared.space.look();
+        self.shared.keeper.nudge();
+    }
 }
