@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use moneta_storage::fail_point::Point;
 use moneta_storage::model::{Selector, TimeRange};
 use moneta_storage::{Error, Store};
 use moneta_tests::{crash, open};
@@ -26,7 +28,34 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
     let mut next = 0;
     for round in 0..crashes {
         let acked = run_until_killed(directory.path(), next, random.below(300));
-        next = check(directory.path(), acked.map_or(next, |last| last + 1), round);
+        next =
+            check(directory.path(), acked.map_or(next, |last| last + 1), &format!("round {round}"));
+    }
+}
+
+/// The process ends itself between steps whose order matters, at each of them in turn.
+#[test]
+fn nothing_acknowledged_is_lost_at_any_fail_point() {
+    let mut random = Random::new(seed());
+    let directory = tempfile::tempdir().unwrap();
+    let mut next = 0;
+    for round in 0..rounds(15).div_ceil(15) {
+        for point in Point::ALL {
+            let recovers = matches!(point, Point::RecoveryLoaded | Point::RecoveryDone);
+            let passes = if recovers { 0 } else { random.below(12) };
+            let output = Command::new(env!("CARGO_BIN_EXE_crash-child"))
+                .arg(directory.path())
+                .args([next.to_string(), "batch".into()])
+                .args([(point as u32).to_string(), passes.to_string()])
+                .output()
+                .unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            let context = format!("round {round}: {point:?} after {passes} passes");
+            assert_eq!(output.status.signal(), Some(6), "{context}: {text}");
+            let acknowledged =
+                text.lines().last().map_or(next, |line| line.parse::<u64>().unwrap() + 1);
+            next = check(directory.path(), acknowledged, &context);
+        }
     }
 }
 
@@ -52,11 +81,11 @@ fn run_until_killed(directory: &Path, first: u64, acks: u64) -> Option<u64> {
 
 /// Checks everything and returns the number of the next write: one past the last that is stored,
 /// which may be one more than was acknowledged.
-fn check(directory: &Path, acknowledged: u64, round: u64) -> u64 {
+fn check(directory: &Path, acknowledged: u64, context: &str) -> u64 {
     let (store, _clock) = open(directory, NOW).unwrap();
-    let next = stored_writes(&store, &format!("round {round}"));
+    let next = stored_writes(&store, context);
     // The write that was on its way may have been committed without its acknowledgement being heard.
-    assert!((acknowledged..=acknowledged + 1).contains(&next), "round {round}: {next} stored");
+    assert!((acknowledged..=acknowledged + 1).contains(&next), "{context}: {next} stored");
     next
 }
 

@@ -12,9 +12,13 @@ mod disk_full;
 #[cfg(test)]
 mod disk_image;
 #[cfg(test)]
+mod fairness;
+#[cfg(test)]
 mod faulty_disk;
 #[cfg(test)]
 mod feed;
+#[cfg(test)]
+mod log_rules;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
@@ -23,5 +27,7 @@ mod monasca_cli;
 mod power_cut;
 #[cfg(test)]
 mod random;
+#[cfg(test)]
+mod read_only_server;
 #[cfg(test)]
 mod tidy;

@@ -11,6 +11,7 @@ use rocksdb::{
 
 use crate::acknowledged::Acknowledged;
 use crate::error::Error;
+use crate::fail_point::{self, Point};
 use crate::index::id_set;
 use crate::key::{Family, Key};
 
@@ -141,7 +142,9 @@ impl Kv {
         }
         let mut options = WriteOptions::default();
         options.set_sync(sync == Sync::Disk);
+        fail_point::pass(Point::BatchBefore);
         self.db.write_opt(native, &options)?;
+        fail_point::pass(Point::BatchAfter);
         match (sync, &self.acknowledged) {
             (Sync::Disk, Some(acknowledged)) => acknowledged.raise(self.newest_change()),
             (Sync::Disk, None) | (Sync::Os, _) => Ok(()),
@@ -219,7 +222,9 @@ impl Kv {
     pub(crate) fn flush_all(&self) -> Result<(), Error> {
         let handles: Vec<_> = Family::ALL.iter().map(|&family| self.family(family)).collect();
         let handles: Vec<_> = handles.iter().collect();
+        fail_point::pass(Point::FlushBefore);
         self.db.flush_cfs_opt(&handles, &FlushOptions::default())?;
+        fail_point::pass(Point::FlushAfter);
         Ok(())
     }
 }

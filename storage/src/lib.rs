@@ -11,6 +11,7 @@ pub mod codec;
 mod commit;
 mod config;
 mod error;
+pub mod fail_point;
 pub mod feed;
 mod head;
 mod health;

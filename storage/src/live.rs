@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::batch::Batch;
+use crate::fail_point::{self, Point};
 use crate::head::{Generation, Run};
 use crate::segment::Segment;
 
@@ -56,6 +57,7 @@ impl State {
 
     /// Replaces segments: `added` takes the place of `removed` (by number).
     pub(crate) fn swap_segments(&mut self, removed: &[u64], added: Vec<Arc<Segment>>) {
+        fail_point::pass(Point::ManifestCommitted);
         let mut segments: Vec<Arc<Segment>> = self
             .segments
             .iter()

@@ -10,6 +10,7 @@ use crate::acknowledged::Acknowledged;
 use crate::batch::{self, Batch as Joint};
 use crate::config::{Durability, StoreConfig};
 use crate::error::Error;
+use crate::fail_point::{self, Point};
 use crate::head::Generation;
 use crate::index::Index;
 use crate::key::{self, Fact, Family, Key};
@@ -58,12 +59,14 @@ pub(crate) fn open(directory: &Path, config: &StoreConfig) -> Result<Opened, Err
     if let Some(floor) = fact(&kv, Fact::LastArrival)? {
         last_arrival = last_arrival.max(Timestamp::from_millis(floor.cast_signed()));
     }
+    fail_point::pass(Point::RecoveryLoaded);
     put_away(&orphans, lost.is_some())?;
     sync(directory)?;
     if let Some(lost) = &lost {
         tracing::error!(lost, "acknowledged writes are missing; starting with what is there");
         acknowledged.accept(kv.newest_change())?;
     }
+    fail_point::pass(Point::RecoveryDone);
     let next_segment = fact(&kv, Fact::NextSegment)?.unwrap_or(1).max(greatest.saturating_add(1));
     let losses = lost.into_iter().collect();
     Ok(Opened { kv, index, live, newest, trimmed, last_arrival, next_segment, losses })

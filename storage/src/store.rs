@@ -159,7 +159,12 @@ impl Store {
         }
         // The disk cannot follow: the head would grow without bound.
         let log_bytes = self.shared.head_log_bytes.load(Ordering::Relaxed);
-        if log_bytes > self.shared.config.live_log_bytes.saturating_mul(8) {
+        let live_log = self.shared.config.live_log_bytes;
+        // The last quarter is for those who do not crowd.
+        if log_bytes > live_log.saturating_mul(8)
+            || log_bytes > live_log.saturating_mul(6)
+                && self.shared.queue.is_crowded_by(request.tenant)
+        {
             return Err(Error::Busy { what: "the head" });
         }
         self.shared.queue.push(request, Box::new(ack))

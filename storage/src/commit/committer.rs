@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::new_series::NewSeries;
 use super::queue::{Job, Work};
 use crate::batch::{self, Batch as Joint, Row};
+use crate::fail_point::{self, Point};
 use crate::head::Generation;
 use crate::key::Key;
 use crate::kv::Batch;
@@ -77,6 +78,7 @@ fn commit(shared: &Shared, first: Sequence, jobs: Vec<Job>) -> Sequence {
         }
         return first;
     }
+    fail_point::pass(Point::CommitDurable);
     shared.space.spend(log_bytes);
     let created = new_series.apply(&shared.index);
     let partitions = batch::partitions(&joint.rows);
@@ -92,6 +94,7 @@ fn commit(shared: &Shared, first: Sequence, jobs: Vec<Job>) -> Sequence {
     };
     let last = joint.last_sequence();
     shared.feed.publish(joint);
+    fail_point::pass(Point::CommitPublished);
     if wants_care {
         shared.keeper.nudge();
     }

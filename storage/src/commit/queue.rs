@@ -98,6 +98,11 @@ impl Queue {
         Ok(())
     }
 
+    /// Whether requests of this tenant wait already.
+    pub(crate) fn is_crowded_by(&self, tenant: TenantId) -> bool {
+        self.lock().lines.contains_key(&tenant)
+    }
+
     /// Asks for the open generation. Once the queue is stopped nobody answers: the reply is dropped.
     pub(crate) fn close_generation(&self, reply: SyncSender<Option<Arc<Generation>>>) {
         let mut state = self.lock();

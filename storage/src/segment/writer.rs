@@ -16,6 +16,7 @@ use crate::block::{
 };
 use crate::codec::Effort;
 use crate::error::Error;
+use crate::fail_point::{self, Point};
 use crate::model::{Sequence, TimeRange, Timestamp, ValueMeta};
 
 /// How many recent times parts a series block may share.
@@ -101,6 +102,7 @@ impl SegmentWriter {
         header.extend_from_slice(&VERSION.to_le_bytes());
         seal(&mut header, 0);
         writer.append(&header)?;
+        fail_point::pass(Point::SegmentBegun);
         assert_eq!(writer.at, HEADER_LEN, "the header has its length");
         Ok(writer)
     }
@@ -309,8 +311,11 @@ impl SegmentWriter {
         let failed = |source: std::io::Error| Error::io(&self.path, &source);
         let file = self.file.as_mut().expect("open until finished");
         file.flush().map_err(failed)?;
+        fail_point::pass(Point::SegmentUnsynced);
         file.get_ref().sync_all().map_err(failed)?;
+        fail_point::pass(Point::SegmentNameless);
         sync_folders(&self.path)?;
+        fail_point::pass(Point::SegmentSynced);
         self.file = None;
         Ok(())
     }
