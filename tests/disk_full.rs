@@ -221,6 +221,34 @@ fn an_error_of_a_table_ends_writes_until_a_restart() {
     }
 }
 
+/// What RocksDB does of its own accord is looked at even when nobody writes.
+#[test]
+fn an_error_in_the_background_is_noticed_without_a_write() {
+    let disk = FaultyDisk::new();
+    let directory = tempfile::tempdir().unwrap();
+    let program = env!("CARGO_BIN_EXE_disk-child");
+    let mut told = Told::start(disk.command(program, directory.path()), directory.path(), 0);
+    told.writes(5);
+    disk.fail(Fault::WriteError, Files::Tables, 0);
+    // Sixteen megabytes of records are written to a table in the background.
+    for _ in 0..40 {
+        let answer = told.ask("record 1000000");
+        assert!(answer == "ok" || answer.contains("background errors"), "{answer}");
+        for _ in 0..100 {
+            assert_eq!(told.ask("look"), "ok");
+            told.ask("merge");
+        }
+        let health = told.ask("health");
+        if health.contains("background errors") {
+            told.reads_all();
+            disk.mend();
+            check_restart_after(told, directory.path());
+            return;
+        }
+    }
+    panic!("nothing was noticed: {}", told.ask("health"));
+}
+
 #[test]
 fn below_the_watermark_samples_are_refused_and_all_else_goes_on() {
     let directory = tempfile::tempdir().unwrap();

@@ -128,6 +128,7 @@ struct Folder {
 }
 
 /// Folders and files below the root of the trace.
+#[derive(Clone)]
 pub(crate) struct Disk {
     root: PathBuf,
     files: Vec<Content>,
@@ -136,10 +137,33 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// An empty folder.
+    /// What is in the folder `root` now, all of it certain.
     pub(crate) fn new(root: &Path) -> Self {
-        let folders = BTreeMap::from([(root.to_path_buf(), Folder::default())]);
-        Disk { root: root.to_path_buf(), files: Vec::new(), folders, open: HashMap::new() }
+        let mut disk = Disk {
+            root: root.to_path_buf(),
+            files: Vec::new(),
+            folders: BTreeMap::new(),
+            open: HashMap::new(),
+        };
+        disk.load(root);
+        disk
+    }
+
+    fn load(&mut self, path: &Path) {
+        let mut folder = Folder::default();
+        for entry in fs::read_dir(path).unwrap() {
+            let inside = entry.unwrap().path();
+            let node = if inside.is_dir() {
+                self.load(&inside);
+                Node::Folder
+            } else {
+                let synced = fs::read(&inside).unwrap();
+                self.files.push(Content { synced, pending: Vec::new() });
+                Node::File(self.files.len() - 1)
+            };
+            folder.synced.insert(last(&inside), node);
+        }
+        self.folders.insert(path.to_path_buf(), folder);
     }
 
     /// Plays a step.
@@ -299,7 +323,8 @@ fn apply(bytes: &mut Vec<u8>, change: &Change) {
 
 #[test]
 fn only_what_was_synced_is_certain() {
-    let root = Path::new("r");
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
     let path = |name: &str| root.join(name);
     let write = |at: usize, text: &str| Step::Write { fd: 3, at, bytes: text.into() };
     let played = |steps: &[Step], cut: Cut| {

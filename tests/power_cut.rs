@@ -24,12 +24,12 @@ const REMOVED: usize = 3;
 const CUTS: u64 = 6;
 
 /// What a process does to its folder while it acknowledges writes.
-fn trace(durability: &str, root: &Path) -> Vec<Step> {
+fn trace(durability: &str, root: &Path, first: u64) -> Vec<Step> {
     let disk = FaultyDisk::new();
     let mut child = disk
         .traced(env!("CARGO_BIN_EXE_crash-child"), root)
         .arg(root)
-        .args(["0", durability])
+        .args([&first.to_string(), durability])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -68,41 +68,56 @@ fn acknowledged(steps: &[Step]) -> u64 {
     lines.sum()
 }
 
+/// A store as a cut leaves it, opened; how many writes it holds.
+fn open(left: &Path, context: &str) -> u64 {
+    let config = StoreConfig { strict: true, ..StoreConfig::default() };
+    let clock = ManualClock::at(Timestamp::from_millis(crash::NOW));
+    let store =
+        Store::open(left, config, clock).unwrap_or_else(|error| panic!("{context}: {error}"));
+    crash::stored_writes(&store, context)
+}
+
 fn check(durability: &str, at_least: impl Fn(u64) -> u64) {
     let mut random = Random::new(seed());
-    let root = tempfile::tempdir().unwrap();
-    let steps = trace(durability, root.path());
-    let syncs: Vec<usize> = (0..steps.len())
-        .filter(|&at| matches!(steps[at], Step::Sync { .. } | Step::Unlink { .. }))
-        .collect();
-    let cuts = rounds(CUTS);
-    println!(
-        "{durability}: {} steps, {} syncs, {cuts} cuts of each kind",
-        steps.len(),
-        syncs.len()
-    );
-    for round in 0..cuts {
-        // Half of them right behind a sync or a removal, where order matters most.
-        let end = if round % 2 == 0 {
-            random.place(steps.len() + 1)
-        } else {
-            syncs[random.place(syncs.len())] + 1
-        };
-        let mut disk = Disk::new(root.path());
-        steps[..end].iter().for_each(|step| disk.play(step));
-        let acknowledged = acknowledged(&steps[..end]);
-        for cut in [Cut::Nothing, Cut::NamesOnly, Cut::Parts, Cut::Everything] {
-            let left = tempfile::tempdir().unwrap();
-            disk.write(cut, &mut random, left.path());
-            let config = StoreConfig { strict: true, ..StoreConfig::default() };
-            let clock = ManualClock::at(Timestamp::from_millis(crash::NOW));
-            let context = format!("{durability}: step {end}, {cut:?}, {acknowledged} acknowledged");
-            let store = Store::open(left.path(), config, clock)
-                .unwrap_or_else(|error| panic!("{context}: {error}"));
-            let stored = crash::stored_writes(&store, &context);
-            let least = if cut == Cut::Everything { acknowledged } else { at_least(acknowledged) };
-            assert!((least..=acknowledged + 1).contains(&stored), "{context}: {stored} stored");
+    // Twice: the second process begins with what a cut has left to it.
+    let mut root = tempfile::tempdir().unwrap();
+    let mut first = 0;
+    for life in 1..=2 {
+        let whole = Disk::new(root.path());
+        let steps = trace(durability, root.path(), first);
+        let edges: Vec<usize> = (0..steps.len())
+            .filter(|&at| matches!(steps[at], Step::Sync { .. } | Step::Unlink { .. }))
+            .collect();
+        println!("{durability}, life {life}: {} steps, {} edges", steps.len(), edges.len());
+        let mut next = None;
+        for round in 0..rounds(CUTS * 5) / 5 {
+            // Half of them right behind a sync or a removal, where order matters most.
+            let end = if round % 2 == 0 {
+                random.place(steps.len() + 1)
+            } else {
+                edges[random.place(edges.len())] + 1
+            };
+            let mut disk = whole.clone();
+            steps[..end].iter().for_each(|step| disk.play(step));
+            let acknowledged = first + acknowledged(&steps[..end]);
+            for cut in [Cut::Nothing, Cut::NamesOnly, Cut::Everything, Cut::Parts] {
+                let left = tempfile::tempdir().unwrap();
+                let chance = random.clone();
+                disk.write(cut, &mut random, left.path());
+                let context =
+                    format!("{durability}, life {life}, step {end}: {cut:?}, {acknowledged} said");
+                let stored = open(left.path(), &context);
+                let least =
+                    if cut == Cut::Everything { acknowledged } else { at_least(acknowledged) };
+                let right = least..=acknowledged + 1;
+                assert!(right.contains(&stored), "{context}: {stored} stored");
+                next = Some((disk.clone(), cut, chance, stored));
+            }
         }
+        let (disk, cut, mut chance, stored) = next.expect("there were cuts");
+        root = tempfile::tempdir().unwrap();
+        disk.write(cut, &mut chance, root.path());
+        first = stored;
     }
 }
 
@@ -120,7 +135,7 @@ fn a_power_cut_at_durability_os_leaves_a_prefix_and_no_damage() {
 #[test]
 fn the_manifest_is_synced_at_durability_os() {
     let root = tempfile::tempdir().unwrap();
-    let steps = trace("os", root.path());
+    let steps = trace("os", root.path(), 0);
     let mut files = std::collections::HashMap::new();
     let (mut log_syncs, mut removed) = (0, 0);
     let mut segment_finished = false;
@@ -144,7 +159,7 @@ fn the_manifest_is_synced_at_durability_os() {
     }
     assert!(removed >= REMOVED);
     assert!(log_syncs < acknowledged(&steps), "samples were not synced");
-    let batch = trace("batch", tempfile::tempdir().unwrap().path());
+    let batch = trace("batch", tempfile::tempdir().unwrap().path(), 0);
     let syncs = batch.iter().filter(|step| matches!(step, Step::Sync { .. })).count();
     assert!(syncs as u64 >= acknowledged(&batch), "one for each write at batch");
 }

@@ -1,6 +1,7 @@
 //! Numbers that look random and follow from a seed.
 
 /// A full-period generator: enough to spread kills, cuts and sizes.
+#[derive(Clone)]
 pub(crate) struct Random(u64);
 
 impl Random {

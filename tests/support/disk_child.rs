@@ -2,7 +2,7 @@
 //! line on standard output.
 //!
 //! Arguments: data directory. Commands: `write N` (as in the crash test), `flush`, `merge`, `count` (the
-//! number of samples that can be read), `record N`, `look` (at the disk), `health`, `close`.
+//! number of samples that can be read), `record N` (of N bytes), `look` (at the disk), `health`, `close`.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -66,8 +66,9 @@ fn answer(store: &Store, tenant: TenantId, command: &str, number: u64) -> Result
         "merge" => store.merge().map(done),
         "close" => store.close().map(done),
         "record" => {
+            let bytes = usize::try_from(number).unwrap_or(usize::MAX);
             let mut batch = RecordBatch::default();
-            batch.put(tenant, RecordKind::Setting, &number.to_be_bytes(), vec![1; 100]);
+            batch.put(tenant, RecordKind::Setting, b"id", vec![1; bytes]);
             store.records().commit(batch).map(done)
         }
         "look" => {

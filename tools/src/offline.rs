@@ -15,9 +15,9 @@ pub(crate) struct Directory {
     /// Folder that holds all data
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
-    /// Refuse a directory that has lost acknowledged writes, and leave it as it is
+    /// Go on without acknowledged writes at the end of the log that are damaged or missing
     #[arg(long)]
-    strict: bool,
+    accept_shorter_log: bool,
 }
 
 #[derive(Args)]
@@ -36,7 +36,7 @@ impl Directory {
     fn open(&self) -> anyhow::Result<Store> {
         let there = self.data_dir.join("rocksdb").is_dir();
         anyhow::ensure!(there, "{} holds no data of moneta", self.data_dir.display());
-        let config = StoreConfig { strict: self.strict, ..StoreConfig::default() };
+        let config = StoreConfig { strict: !self.accept_shorter_log, ..StoreConfig::default() };
         Ok(Store::open(&self.data_dir, config, Arc::new(SystemClock))?)
     }
 }
