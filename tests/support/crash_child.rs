@@ -13,7 +13,7 @@ use std::time::Duration;
 use moneta_storage::clock::SystemClock;
 use moneta_storage::fail_point::{Point, arm};
 use moneta_storage::space::FreeSpace;
-use moneta_storage::{Durability, Error, Store, StoreConfig};
+use moneta_storage::{Durability, Error, ErrorKind, Store, StoreConfig};
 use moneta_tests::crash::request;
 
 /// A fail point that is not met by so many writes is not met at all.
@@ -59,7 +59,13 @@ fn run() -> Result<(), Error> {
     std::thread::spawn(move || while keeper.flush().and_then(|()| keeper.merge()).is_ok() {});
     let mut out = std::io::stdout();
     for number in first..last {
-        store.write(request(&store, tenant, number)?)?;
+        // Without syncs it may outrun the flush, and is told so; it waits for one then.
+        while let Err(error) = store.write(request(&store, tenant, number)?) {
+            if error.kind() != ErrorKind::Busy {
+                return Err(error);
+            }
+            store.flush()?;
+        }
         let told = writeln!(out, "{number}").and_then(|()| out.flush());
         if told.is_err() {
             break;
