@@ -12,7 +12,7 @@ DATA  ?= $(CACHE)/run
 help:
 	@echo "make run     build, start the server on 127.0.0.1:8070 with this machine's own metrics"
 	@echo "make test    build and run every test, real clients included"
-	@echo "make crash   the long crash test: MONETA_CRASHES=500 MONETA_SEED=n"
+	@echo "make crash   long tests of kills, power cuts and full disks: MONETA_CRASHES=500 MONETA_SEED=n"
 	@echo "make bench   micro-benchmarks (criterion)"
 	@echo "make check   format, clippy and docs, warnings as errors"
 	@echo "make clean   remove the data directory of 'make run' and the build cache"
@@ -33,7 +33,8 @@ crash:
 	@.ci/setup-build
 	@.ci/setup-test
 	@MONETA_CRASHES=$(or $(MONETA_CRASHES),500) MONETA_SEED=$(or $(MONETA_SEED),$(shell date +%s)) \
-	  $(CARGO) nextest run --locked -p moneta-tests --no-capture crash
+	  MONETA_LOG_MB=$(or $(MONETA_LOG_MB),5000) \
+	  $(CARGO) nextest run --locked -p moneta-tests --no-capture crash power_cut disk_full log_rules
 
 bench:
 	@.ci/setup-build

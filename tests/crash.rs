@@ -3,36 +3,59 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use moneta_storage::fail_point::Point;
 use moneta_storage::model::{Selector, TimeRange};
 use moneta_storage::{Error, Store};
 use moneta_tests::{crash, open};
 
+use crate::random::{Random, rounds, seed};
+
 /// Kills in the quick version; `MONETA_CRASHES` asks for more.
 const CRASHES: u64 = 12;
 /// After every write number in the log; later than every time that is written.
-const NOW: i64 = 1_800_000_000_000;
+pub(crate) const NOW: i64 = 1_800_000_000_000;
 
 #[test]
 fn nothing_acknowledged_is_lost_by_kill_9() {
-    let crashes =
-        std::env::var("MONETA_CRASHES").ok().and_then(|n| n.parse().ok()).unwrap_or(CRASHES);
-    let seed = std::env::var("MONETA_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
-    println!("seed {seed}, {crashes} kills");
+    let crashes = rounds(CRASHES);
+    println!("{crashes} kills");
     let directory = tempfile::tempdir().unwrap();
-    let mut random: u64 = seed;
+    let mut random = Random::new(seed());
     let mut next = 0;
     for round in 0..crashes {
-        // A full-period generator is enough to spread the kills.
-        random = u64::wrapping_add(
-            random.wrapping_mul(6_364_136_223_846_793_005),
-            1_442_695_040_888_963_407,
-        );
-        let acks = random >> 33;
-        let acked = run_until_killed(directory.path(), next, acks % 300);
-        next = check(directory.path(), acked.map_or(next, |last| last + 1), round);
+        let acked = run_until_killed(directory.path(), next, random.below(300));
+        next =
+            check(directory.path(), acked.map_or(next, |last| last + 1), &format!("round {round}"));
+    }
+}
+
+/// The process ends itself between steps whose order matters, at each of them in turn.
+#[test]
+fn nothing_acknowledged_is_lost_at_any_fail_point() {
+    let mut random = Random::new(seed());
+    let directory = tempfile::tempdir().unwrap();
+    let mut next = 0;
+    for round in 0..rounds(15).div_ceil(15) {
+        for point in Point::ALL {
+            let recovers = matches!(point, Point::RecoveryLoaded | Point::RecoveryDone);
+            let passes = if recovers { 0 } else { random.below(12) };
+            let output = Command::new(env!("CARGO_BIN_EXE_crash-child"))
+                .arg(directory.path())
+                .args([next.to_string(), "batch".into()])
+                .args([(point as u32).to_string(), passes.to_string()])
+                .output()
+                .unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            let context = format!("round {round}: {point:?} after {passes} passes");
+            assert_eq!(output.status.signal(), Some(6), "{context}: {text}");
+            let acknowledged =
+                text.lines().last().map_or(next, |line| line.parse::<u64>().unwrap() + 1);
+            next = check(directory.path(), acknowledged, &context);
+        }
     }
 }
 
@@ -58,37 +81,38 @@ fn run_until_killed(directory: &Path, first: u64, acks: u64) -> Option<u64> {
 
 /// Checks everything and returns the number of the next write: one past the last that is stored,
 /// which may be one more than was acknowledged.
-fn check(directory: &Path, acknowledged: u64, round: u64) -> u64 {
+fn check(directory: &Path, acknowledged: u64, context: &str) -> u64 {
     let (store, _clock) = open(directory, NOW).unwrap();
-    store.verify().unwrap();
-    let stored = read_all(&store);
-    let expected = |writes: u64| -> BTreeMap<(String, i64), u64> {
-        (0..writes)
-            .flat_map(crash::samples)
-            .map(|(key, time, value)| {
-                ((key.dimensions.get("series").unwrap().to_owned(), time), value.to_bits())
-            })
-            .collect()
-    };
-    let next = if stored == expected(acknowledged) {
-        acknowledged
-    } else {
-        // The write that was on its way may have been committed, wholly, without its
-        // acknowledgement being heard.
-        assert_eq!(stored, expected(acknowledged + 1), "round {round}");
-        acknowledged + 1
-    };
-    let tenant = store.find_tenant("crash").unwrap();
+    let next = stored_writes(&store, context);
+    // The write that was on its way may have been committed without its acknowledgement being heard.
+    assert!((acknowledged..=acknowledged + 1).contains(&next), "{context}: {next} stored");
+    next
+}
+
+/// How many writes a store holds: each up to the last one wholly, and nothing else, in data and index.
+pub(crate) fn stored_writes(store: &Store, context: &str) -> u64 {
+    store.verify().unwrap_or_else(|error| panic!("{context}: {error}"));
+    let stored = read_all(store);
+    let newest = stored.keys().map(|(_, time)| crash::number_at(*time)).max();
+    let writes = newest.map_or(0, |newest| newest + 1);
+    let expected: BTreeMap<(String, i64), u64> = (0..writes)
+        .flat_map(crash::samples)
+        .map(|(key, time, value)| {
+            ((key.dimensions.get("series").unwrap().to_owned(), time), value.to_bits())
+        })
+        .collect();
+    assert!(stored == expected, "{context}: {} of {} samples", stored.len(), expected.len());
+    let Some(tenant) = store.find_tenant("crash") else { return writes };
     let listed: BTreeSet<String> = store
         .dimension_values(tenant, "series", &Selector::default(), None, usize::MAX)
         .unwrap()
         .into_iter()
         .collect();
     let with_data: BTreeSet<String> = stored.keys().map(|(series, _)| series.clone()).collect();
-    assert_eq!(listed, with_data, "the index equals the data");
+    assert_eq!(listed, with_data, "{context}: the index equals the data");
     let active = Selector { active: Some(TimeRange::ALL), ..Selector::default() };
-    assert_eq!(store.select(tenant, &active).unwrap().len(), with_data.len());
-    next
+    assert_eq!(store.select(tenant, &active).unwrap().len(), with_data.len(), "{context}");
+    writes
 }
 
 fn read_all(store: &Store) -> BTreeMap<(String, i64), u64> {

@@ -8,7 +8,15 @@ mod crash;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod disk_full;
+#[cfg(test)]
+mod disk_image;
+#[cfg(test)]
 mod events;
+#[cfg(test)]
+mod fairness;
+#[cfg(test)]
+mod faulty_disk;
 #[cfg(test)]
 mod feed;
 #[cfg(test)]
@@ -16,8 +24,16 @@ mod forget;
 #[cfg(test)]
 mod index;
 #[cfg(test)]
+mod log_rules;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod monasca_cli;
+#[cfg(test)]
+mod power_cut;
+#[cfg(test)]
+mod random;
+#[cfg(test)]
+mod read_only_server;
 #[cfg(test)]
 mod tidy;

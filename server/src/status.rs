@@ -180,6 +180,7 @@ impl From<moneta_storage::Error> for Failure {
             moneta_storage::Error::Invalid(_)
             | moneta_storage::Error::Busy { .. }
             | moneta_storage::Error::Limit { .. }
+            | moneta_storage::Error::ReadOnly { .. }
             | moneta_storage::Error::Removed
             | moneta_storage::Error::Corrupt { .. }
             | moneta_storage::Error::Stopped { .. }

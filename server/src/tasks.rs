@@ -155,10 +155,11 @@ async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<(Store, Alarms),
             given => given << 20,
         },
         flush_age: Duration::from_secs(u64::from(storage.flush_age_seconds)),
-        accept_shorter_log: storage.accept_shorter_log,
         limits: config.limits,
         keep_events: storage.keep_events,
         keep_transitions: storage.keep_transitions,
+        strict: storage.strict,
+        free_space_min: storage.free_space_min,
         // The alarms go on where they stopped, and need the log from there.
         consumer: Consumer::Expected,
         ..derived

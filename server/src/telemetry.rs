@@ -1,5 +1,7 @@
 //! The server's own figures, as `/metrics` shows them. No label takes a value that users control.
 
+mod health;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -105,6 +107,7 @@ pub(crate) struct Telemetry {
     notification_queue: Gauge,
     limits: Family<LimitLabels, Counter>,
     storage: Storage,
+    store_health: health::StoreHealth,
     process: Process,
 }
 
@@ -153,6 +156,7 @@ impl Telemetry {
             notification_queue: Gauge::default(),
             limits: Family::default(),
             storage: Storage::default(),
+            store_health: health::StoreHealth::default(),
             process: Process {
                 cpu_seconds: Counter::default(),
                 cpu_seen: Mutex::new(0.0),
@@ -227,6 +231,7 @@ impl Telemetry {
         ] {
             registry.register(name, help, gauge.clone());
         }
+        self.store_health.register(registry);
         let process = &self.process;
         registry.register(
             "process_cpu_seconds",
@@ -372,6 +377,11 @@ impl Telemetry {
             let counter = self.limits.get_or_create(&LimitLabels { limit: limit.name() });
             counter.inner().store(count, Ordering::Relaxed);
         }
+    }
+
+    /// Takes over whether the store takes writes.
+    pub(crate) fn set_store_health(&self, health: &moneta_storage::Health) {
+        self.store_health.set(health);
     }
 
     /// All figures as text.

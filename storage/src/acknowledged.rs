@@ -50,25 +50,23 @@ impl Acknowledged {
         self.file.write_all_at(&bytes, 0).map_err(|source| Error::io(&self.path, &source))
     }
 
-    /// Compares the record with what recovery has found. `accept_shorter`: go on with what is there.
-    /// Whether something is missing and that was accepted.
-    pub(crate) fn check(&self, newest: u64, accept_shorter: bool) -> Result<bool, Error> {
+    /// Compares the record with what recovery has found. What is missing, if anything is.
+    pub(crate) fn shortfall(&self, newest: u64) -> Option<Error> {
+        let recorded = *self.newest.lock().expect("no code panics while it holds the record");
+        let place = || {
+            format!(
+                "{}: the log ends at change {newest}, but change {recorded} was acknowledged; it",
+                self.path.with_file_name("rocksdb").display()
+            )
+        };
+        (newest < recorded).then(|| Error::corrupt("or missing end", place()))
+    }
+
+    /// Goes on from `newest`, although more was acknowledged.
+    pub(crate) fn accept(&self, newest: u64) -> Result<(), Error> {
         let mut recorded = self.newest.lock().expect("no code panics while it holds the record");
-        if newest >= *recorded {
-            return Ok(false);
-        }
-        let place = format!(
-            "{}: the log ends at change {newest}, but change {recorded} was acknowledged; it",
-            self.path.with_file_name("rocksdb").display()
-        );
-        let error = Error::corrupt("or missing end", place);
-        if !accept_shorter {
-            return Err(error);
-        }
-        tracing::error!(%error, "starting with what is there");
         *recorded = newest;
-        self.write(newest)?;
-        Ok(true)
+        self.write(newest)
     }
 }
 

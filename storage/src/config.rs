@@ -1,11 +1,13 @@
 //! Settings of a store.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::feed::Consumer;
 use crate::model::Keep;
 use crate::kv::Sync;
 use crate::limits::Limits;
+use crate::space::{Disk, FreeSpace, SystemDisk};
 
 /// When a write is acknowledged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -39,9 +41,14 @@ pub struct StoreConfig {
     pub queue_bytes: usize,
     /// Bytes of RocksDB's cache. Default 32 MiB.
     pub cache_bytes: usize,
-    /// Start even if acknowledged writes at the end of the log are damaged or missing, without
-    /// them. Default false: opening then fails.
-    pub accept_shorter_log: bool,
+    /// Refuse to open a directory that has lost something acknowledged, instead of starting with the
+    /// rest and reporting it. Default false.
+    pub strict: bool,
+    /// How much of the disk is kept free: below it samples are refused. Default 512 MiB; at least
+    /// twice `live_log_bytes` unless it is 0.
+    pub free_space_min: FreeSpace,
+    /// Who tells how much of the disk is free. Default: the machine.
+    pub disk: Arc<dyn Disk>,
     /// Limits of each tenant.
     pub limits: Limits,
     /// Whether the log is kept for a consumer of the feed also while none is there. Default: no.
@@ -85,7 +92,9 @@ impl Default for StoreConfig {
             flush_age: Duration::from_secs(2 * 3600),
             queue_bytes: 64 << 20,
             cache_bytes: 32 << 20,
-            accept_shorter_log: false,
+            strict: false,
+            free_space_min: FreeSpace::Bytes(512 << 20),
+            disk: Arc::new(SystemDisk),
             limits: Limits::default(),
             consumer: Consumer::None,
             keep_events: Keep::Forever,

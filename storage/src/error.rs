@@ -31,6 +31,12 @@ pub enum Error {
         /// The queue or budget that is full.
         what: &'static str,
     },
+    /// No writes are taken for now. That ends by itself; nothing acknowledged is lost meanwhile.
+    #[error("no writes are taken for now: {reason}")]
+    ReadOnly {
+        /// What must change first.
+        reason: String,
+    },
     /// A limit that protects the store.
     #[error("{limit} is limited to {max}")]
     Limit {
@@ -85,7 +91,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::Invalid(_) => ErrorKind::Invalid,
-            Error::Busy { .. } | Error::Removed => ErrorKind::Busy,
+            Error::Busy { .. } | Error::Removed | Error::ReadOnly { .. } => ErrorKind::Busy,
             Error::Limit { .. } => ErrorKind::Limit,
             Error::Rate { .. } => ErrorKind::Rate,
             Error::Corrupt { .. } => ErrorKind::Corrupt,

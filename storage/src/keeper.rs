@@ -59,7 +59,7 @@ pub(crate) fn run(shared: &Arc<Shared>, inbox: &Receiver<Order>) {
         match inbox.recv_timeout(BEAT) {
             Ok(Order::Nudge) | Err(RecvTimeoutError::Timeout) => keeper.look(),
             // Those who asked may have gone; then nobody needs the answer.
-            Ok(Order::Flush(reply)) => drop(reply.send(keeper.flush())),
+            Ok(Order::Flush(reply)) => drop(reply.send(shared.after_flush(keeper.flush()))),
             Ok(Order::CorrectActivity(days, reply)) => {
                 drop(reply.send(activity::correct(shared, &days)));
             }
@@ -74,17 +74,22 @@ struct Keeper<'a> {
 
 impl Keeper<'_> {
     fn look(&self) {
-        if self.shared.stopped().is_some() {
-            // What failed would fail again; the log has everything.
+        let shared = self.shared;
+        shared.space.look();
+        if shared.stopped().is_some() {
+            return; // What failed would fail again; the log has everything.
+        }
+        shared.look_at_kv();
+        if let Err(error) = self.sort_batches().and_then(|()| self.merge_runs()) {
+            shared.stop(&error);
             return;
         }
-        let done = self
-            .sort_batches()
-            .and_then(|()| self.merge_runs())
-            .and_then(|()| if self.flush_is_due() { self.flush() } else { Ok(()) })
-            .and_then(|()| journal::expire_when_due(self.shared));
-        if let Err(error) = done {
-            self.shared.stop(&error);
+        // The call around it notes and logs how it ends.
+        if self.flush_is_due() && shared.setbacks.flush_is_due() {
+            let _ = shared.after_flush(self.flush());
+        }
+        if let Err(error) = journal::expire_when_due(shared) {
+            shared.stop(&error);
         }
     }
 
@@ -128,7 +133,12 @@ impl Keeper<'_> {
         let live = self.shared.live.lock();
         let old =
             live.open.since.is_some_and(|since| now.since(since) >= self.shared.config.flush_age);
-        !live.closed.is_empty() || old || live.open.log_bytes >= self.shared.config.live_log_bytes
+        // On a full disk a flush gives space back.
+        let low = self.shared.space.is_low() && live.open.rows > 0;
+        !live.closed.is_empty()
+            || old
+            || low
+            || live.open.log_bytes >= self.shared.config.live_log_bytes
     }
 
     /// Writes the head, as it is now, into segments and trims the log. What a consumer of the feed
@@ -159,6 +169,8 @@ impl Keeper<'_> {
             if !may_trim {
                 return Ok(false);
             }
+            // A segment takes half of its part of the log at most.
+            shared.space.fits(generation.log_bytes / 2)?;
             flush::flush(shared, &generation)?;
             shared.regulate();
             shared.merger.nudge();

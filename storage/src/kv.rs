@@ -11,6 +11,7 @@ use rocksdb::{
 
 use crate::acknowledged::Acknowledged;
 use crate::error::Error;
+use crate::fail_point::{self, Point};
 use crate::index::id_set;
 use crate::key::{Family, Key};
 
@@ -154,7 +155,9 @@ impl Kv {
         }
         let mut options = WriteOptions::default();
         options.set_sync(sync == Sync::Disk);
+        fail_point::pass(Point::BatchBefore);
         self.db.write_opt(native, &options)?;
+        fail_point::pass(Point::BatchAfter);
         match (sync, &self.acknowledged) {
             (Sync::Disk, Some(acknowledged)) => acknowledged.raise(self.newest_change()),
             (Sync::Disk, None) | (Sync::Os, _) => Ok(()),
@@ -162,8 +165,8 @@ impl Kv {
     }
 
     /// From now on every synced change is recorded there.
-    pub(crate) fn record_in(&mut self, acknowledged: Acknowledged) {
-        self.acknowledged = Some(Arc::new(acknowledged));
+    pub(crate) fn record_in(&mut self, acknowledged: Arc<Acknowledged>) {
+        self.acknowledged = Some(acknowledged);
     }
 
     /// Calls `each` with key and value of every entry whose key begins with `prefix`, from `from`
@@ -197,6 +200,11 @@ impl Kv {
     /// Number of the newest change RocksDB has taken.
     pub(crate) fn newest_change(&self) -> u64 {
         self.db.latest_sequence_number()
+    }
+
+    /// How many flushes and compactions of RocksDB have failed.
+    pub(crate) fn background_errors(&self) -> Result<u64, Error> {
+        Ok(self.db.property_int_value("rocksdb.background-errors")?.unwrap_or(0))
     }
 
     /// Writes the manifest's buffered entries to a file, so that they do not depend on the log.
@@ -239,7 +247,9 @@ impl Kv {
     pub(crate) fn flush_all(&self) -> Result<(), Error> {
         let handles: Vec<_> = Family::ALL.iter().map(|&family| self.family(family)).collect();
         let handles: Vec<_> = handles.iter().collect();
+        fail_point::pass(Point::FlushBefore);
         self.db.flush_cfs_opt(&handles, &FlushOptions::default())?;
+        fail_point::pass(Point::FlushAfter);
         Ok(())
     }
 }

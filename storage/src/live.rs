@@ -8,6 +8,7 @@ use roaring::RoaringBitmap;
 
 use crate::batch::Batch;
 use crate::deletion::Tombstone;
+use crate::fail_point::{self, Point};
 use crate::head::{Generation, Run};
 use crate::model::{Sequence, TenantId};
 use crate::segment::Segment;
@@ -107,6 +108,7 @@ impl State {
 
     /// Replaces segments: `added` takes the place of `removed` (by number).
     pub(crate) fn swap_segments(&mut self, removed: &[u64], added: Vec<Arc<Segment>>) {
+        fail_point::pass(Point::ManifestCommitted);
         let mut segments: Vec<Arc<Segment>> = self
             .segments
             .iter()

@@ -11,6 +11,7 @@ use crate::batch::{self, Batch as Joint};
 use crate::config::{Durability, StoreConfig};
 use crate::deletion;
 use crate::error::Error;
+use crate::fail_point::{self, Point};
 use crate::head::{Generation, Run, SORT_ROWS};
 use crate::index::Index;
 use crate::key::{self, Fact, Family, Key};
@@ -35,17 +36,22 @@ pub(crate) struct Opened {
     pub(crate) last_arrival: Timestamp,
     pub(crate) next_segment: u64,
     pub(crate) retention: Retention,
+    /// What was acknowledged once and is missing.
+    pub(crate) losses: Vec<String>,
 }
 
 /// Opens everything. Nothing is removed before it is known that nothing is missing.
 pub(crate) fn open(directory: &Path, config: &StoreConfig) -> Result<Opened, Error> {
     let sizes = KvSizes { live_log_bytes: config.live_log_bytes, cache_bytes: config.cache_bytes };
-    let acknowledged = Acknowledged::open(directory)?;
+    let acknowledged = Arc::new(Acknowledged::open(directory)?);
     let mut kv = Kv::open(&directory.join("rocksdb"), &sizes)?;
-    let lost = acknowledged.check(kv.newest_change(), config.accept_shorter_log)?;
+    let lost = match acknowledged.shortfall(kv.newest_change()) {
+        Some(error) if config.strict => return Err(error),
+        lost => lost.map(|error| error.to_string()),
+    };
     if config.durability == Durability::Batch {
         // At the other level a change may be known to RocksDB and not be synced.
-        kv.record_in(acknowledged);
+        kv.record_in(acknowledged.clone());
     }
     check_format(directory, &kv)?;
     let index = Index::open(kv.clone())?;
@@ -57,12 +63,19 @@ pub(crate) fn open(directory: &Path, config: &StoreConfig) -> Result<Opened, Err
     if let Some(floor) = fact(&kv, Fact::LastArrival)? {
         last_arrival = last_arrival.max(Timestamp::from_millis(floor.cast_signed()));
     }
-    put_away(&orphans, lost)?;
+    fail_point::pass(Point::RecoveryLoaded);
+    put_away(&orphans, lost.is_some())?;
     sync(directory)?;
+    if let Some(lost) = &lost {
+        tracing::error!(lost, "acknowledged writes are missing; starting with what is there");
+        acknowledged.accept(kv.newest_change())?;
+    }
+    fail_point::pass(Point::RecoveryDone);
     let next_segment = fact(&kv, Fact::NextSegment)?.unwrap_or(1).max(greatest.saturating_add(1));
     live.lock().tombstones = Arc::new(deletion::load_tombstones(&kv, next_segment)?);
     let retention = Retention::open(&kv)?;
-    Ok(Opened { kv, index, live, newest, trimmed, last_arrival, next_segment, retention })
+    let losses = lost.into_iter().collect();
+    Ok(Opened { kv, index, live, newest, trimmed, last_arrival, next_segment, retention, losses })
 }
 
 fn sync(directory: &Path) -> Result<(), Error> {

@@ -18,6 +18,8 @@ use crate::merge::merger;
 use crate::model::{Sequence, TenantId};
 use crate::record::Records;
 use crate::recovery;
+use crate::setback::Setbacks;
+use crate::space::Space;
 use crate::sweep;
 use crate::threads::{Shared, Threads, spawn};
 use crate::verify::{self, Verified};
@@ -31,6 +33,7 @@ pub struct Store {
     pub(crate) shared: Arc<Shared>,
     threads: Arc<Threads>,
 }
+
 /// Figures of a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -80,6 +83,7 @@ impl Store {
             config.consumer,
         );
         let log_bytes = opened.live.lock().log_bytes();
+        let space = Space::new(directory, &config);
         let shared = Arc::new(Shared {
             directory: directory.to_path_buf(),
             queue: Queue::new(config.queue_bytes),
@@ -102,6 +106,9 @@ impl Store {
             merged_bytes: AtomicU64::new(0),
             next_segment: AtomicU64::new(opened.next_segment),
             journals: journal::Admission::new(),
+            space,
+            setbacks: Setbacks::default(),
+            losses: opened.losses,
             stopped: Mutex::new(None),
             _lock: lock,
         });
@@ -158,14 +165,15 @@ impl Store {
     /// write is durable and visible to new views, or has failed; it must not block.
     ///
     /// # Errors
-    /// `Busy` when too much is waiting, or has waited in vain, `Stopped` when writes have stopped; `ack` is not called then.
+    /// `Busy` when too much is waiting, or has waited in vain; `ReadOnly` while the disk is full or
+    /// failing, `Stopped` when writes have stopped; `ack` is not called then.
     pub fn submit(
         &self,
         request: WriteRequest,
         ack: impl FnOnce(Result<Committed, Error>) + Send + 'static,
     ) -> Result<(), Error> {
-        if let Some(reason) = self.shared.stopped() {
-            return Err(Error::Stopped { reason });
+        if let Some(refusal) = self.shared.refusal() {
+            return Err(refusal);
         }
         if request.is_empty() {
             ack(Ok(Committed { sequence: self.newest() }));

@@ -21,6 +21,8 @@ use crate::live::Live;
 use crate::merge::merger;
 use crate::retention::Retention;
 use crate::sweep;
+use crate::setback::Setbacks;
+use crate::space::Space;
 
 /// What the threads of a store share.
 pub(crate) struct Shared {
@@ -51,6 +53,12 @@ pub(crate) struct Shared {
     pub(crate) next_segment: AtomicU64,
     /// What writers of journals share.
     pub(crate) journals: journal::Admission,
+    /// Room on the disk.
+    pub(crate) space: Space,
+    /// Work that has failed and is tried again.
+    pub(crate) setbacks: Setbacks,
+    /// What was missing when the directory was opened.
+    pub(crate) losses: Vec<String>,
     /// The first error that stopped writes.
     pub(crate) stopped: Mutex<Option<String>>,
     /// Locked as long as the store is open.

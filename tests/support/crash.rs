@@ -21,6 +21,12 @@ pub fn samples(number: u64) -> impl Iterator<Item = (SeriesKey, i64, f64)> {
     })
 }
 
+/// Which write a sample at `time` belongs to.
+#[must_use]
+pub fn number_at(time: i64) -> u64 {
+    u64::try_from((time - BASE) / 60_000).unwrap_or(0)
+}
+
 /// Write `number` as a request.
 ///
 /// # Errors

@@ -36,8 +36,7 @@ impl Directory {
     fn open(&self) -> anyhow::Result<Store> {
         let there = self.data_dir.join("rocksdb").is_dir();
         anyhow::ensure!(there, "{} holds no data of moneta", self.data_dir.display());
-        let config =
-            StoreConfig { accept_shorter_log: self.accept_shorter_log, ..StoreConfig::default() };
+        let config = StoreConfig { strict: !self.accept_shorter_log, ..StoreConfig::default() };
         Ok(Store::open(&self.data_dir, config, Arc::new(SystemClock))?)
     }
 }

@@ -31,6 +31,9 @@ pub(crate) struct Serve {
     /// Any setting, such as alarms.delay_seconds=10. May be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
+    /// Refuse to start when something acknowledged is damaged or missing (setting storage.strict)
+    #[arg(long)]
+    strict: bool,
     /// Form of the log on standard error
     #[arg(long, value_enum, default_value_t = LogFormat::Auto)]
     log_format: LogFormat,
@@ -69,6 +72,9 @@ impl Serve {
             overrides.push(("server.data_dir".to_owned(), directory));
         }
         overrides.extend(self.listen.map(|listen| ("server.listen".to_owned(), listen)));
+        if self.strict {
+            overrides.push(("storage.strict".to_owned(), "true".to_owned()));
+        }
         overrides.extend(self.set);
         // The file's variable names the file; it is no setting of the server.
         let environment = std::env::vars_os()
@@ -123,13 +129,18 @@ mod tests {
             config: None,
             data_dir: Some("/data".into()),
             listen: Some("127.0.0.1:0".into()),
+            strict: true,
             set: vec![("server.listen".into(), "127.0.0.1:1".into())],
             log_format: LogFormat::Auto,
         };
         let overrides = serve.sources().unwrap().overrides;
         let shown: Vec<String> = overrides.iter().map(|(k, v)| format!("{k}={v}")).collect();
-        let want =
-            ["server.data_dir=/data", "server.listen=127.0.0.1:0", "server.listen=127.0.0.1:1"];
+        let want = [
+            "server.data_dir=/data",
+            "server.listen=127.0.0.1:0",
+            "storage.strict=true",
+            "server.listen=127.0.0.1:1",
+        ];
         assert_eq!(shown, want);
     }
 }

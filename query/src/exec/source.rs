@@ -38,6 +38,7 @@ impl From<moneta_storage::Error> for Stop {
             | moneta_storage::Error::Busy { .. }
             | moneta_storage::Error::Rate { .. }
             | moneta_storage::Error::Removed
+            | moneta_storage::Error::ReadOnly { .. }
             | moneta_storage::Error::Corrupt { .. }
             | moneta_storage::Error::Stopped { .. }
             | moneta_storage::Error::Io { .. }

@@ -126,10 +126,19 @@ pub(crate) const KEYS: &[Key] = &[
         "Age of the oldest sample in the head that makes it be written into segments, seconds.",
     ),
     key(
-        "storage.accept_shorter_log",
+        "storage.strict",
         Kind::Switch,
         "false",
-        "Start although acknowledged writes at the end of the log are damaged or missing.",
+        "Refuse to start when something acknowledged is damaged or missing. Otherwise the server starts\n\
+         with the rest and says what is lost in its log, on /ready and on /metrics.",
+    ),
+    key(
+        "storage.free_space_min",
+        Kind::Text,
+        "\"512MiB\"",
+        "How much of the disk is kept free: bytes, with KiB, MiB, GiB or TiB, or a share such as \"5%\".\n\
+         Below it samples are refused, 503 with Retry-After, until an eighth more is free. At least\n\
+         twice live_log_mb counts. \"0\" does without.",
     ),
     key(
         "limits.active_series",

@@ -9,8 +9,9 @@ mod raw;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use moneta_storage::{Durability, Limits};
 use moneta_storage::model::Keep;
+use moneta_storage::space::FreeSpace;
+use moneta_storage::{Durability, Limits};
 
 pub(crate) use keys::{KEYS, Kind};
 use raw::Raw;
@@ -78,8 +79,10 @@ pub struct StorageConfig {
     pub live_log_mb: u64,
     /// Age of the oldest sample in the head that makes it flush, seconds; default 2 hours.
     pub flush_age_seconds: u32,
-    /// Whether to start without acknowledged writes that are damaged or missing; default false.
-    pub accept_shorter_log: bool,
+    /// Whether to refuse to start when something acknowledged is damaged or missing; default false.
+    pub strict: bool,
+    /// How much of the disk is kept free; default 512 MiB.
+    pub free_space_min: FreeSpace,
     /// How long events are kept; default 14 days, at most 36 500.
     pub keep_events: Keep,
     /// How long changes of alarms' states are kept; default for ever, at most 36 500 days.

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use moneta_storage::{Durability, Limits};
 use moneta_storage::model::Keep;
+use moneta_storage::space::FreeSpace;
+use moneta_storage::{Durability, Limits};
 
 use super::keys::{KEYS, Key, Kind};
 use super::{
@@ -121,7 +122,8 @@ impl Raw {
                 memory_mb: self.number("storage.memory_mb")?,
                 live_log_mb: self.number("storage.live_log_mb")?,
                 flush_age_seconds: self.seconds("storage.flush_age_seconds")?,
-                accept_shorter_log: self.switch("storage.accept_shorter_log")?,
+                strict: self.switch("storage.strict")?,
+                free_space_min: self.free_space("storage.free_space_min")?,
                 keep_events: self.keep("storage.keep_events_days")?,
                 keep_transitions: self.keep("storage.keep_transitions_days")?,
             },
@@ -180,6 +182,12 @@ impl Raw {
             "os" => Ok(Durability::Os),
             _ => Err(self.wrong("storage.durability", "must be \"batch\" or \"os\"")),
         }
+    }
+
+    fn free_space(&self, name: &str) -> Result<FreeSpace, ConfigError> {
+        free_space(&self.text(name, 1)?).ok_or_else(|| {
+            self.wrong(name, "must be bytes such as \"512MiB\", or a share from 1% to 99%")
+        })
     }
 
     fn data_dir(&self, environment: &[(String, String)]) -> Result<PathBuf, ConfigError> {
@@ -288,6 +296,26 @@ impl Raw {
             .filter(|number| (min..=max).contains(number))
             .ok_or_else(|| self.wrong(name, format!("must be a whole number from {min} to {max}")))
     }
+}
+
+/// `512MiB`, `1073741824`, `5%`.
+fn free_space(text: &str) -> Option<FreeSpace> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().ok()?;
+    let shift = match unit.trim_start() {
+        "%" => {
+            let percent = u8::try_from(number).ok().filter(|percent| (1..=99).contains(percent))?;
+            return Some(FreeSpace::Percent(percent));
+        }
+        "" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        "TiB" => 40,
+        _ => return None,
+    };
+    number.checked_mul(1 << shift).map(FreeSpace::Bytes)
 }
 
 fn bare(text: &str) -> toml::Value {

@@ -119,6 +119,23 @@ fn mistakes_are_named_with_their_source() {
 }
 
 #[test]
+fn free_space_is_bytes_or_a_share() {
+    let check = |text: &str, want: Option<FreeSpace>| {
+        let loaded = load(None, &[HOME], &[("storage.free_space_min", text)]);
+        assert_eq!(loaded.ok().map(|config| config.storage.free_space_min), want, "{text}");
+    };
+    check("0", Some(FreeSpace::Bytes(0)));
+    check("1000", Some(FreeSpace::Bytes(1000)));
+    check("512MiB", Some(FreeSpace::Bytes(512 << 20)));
+    check("2 TiB", Some(FreeSpace::Bytes(2 << 40)));
+    check("5%", Some(FreeSpace::Percent(5)));
+    for wrong in ["", "MiB", "-1", "5MB", "0%", "100%", "1.5GiB", "99999999999999999999"] {
+        check(wrong, None);
+    }
+    check("99999999999TiB", None);
+}
+
+#[test]
 fn other_machines_are_served_only_when_asked_for() {
     let error = load(None, &[HOME], &[("server.listen", "0.0.0.0:8070")]).unwrap_err();
     assert!(error.contains("server.allow_remote_without_auth = true"), "{error}");

@@ -47,6 +47,9 @@ impl Health {
 struct Readiness {
     ready: bool,
     reasons: Vec<String>,
+    /// What does not keep it from working, but an operator must know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 impl Services {
@@ -70,11 +73,14 @@ async fn health() -> impl IntoResponse {
 async fn ready(State(services): State<Arc<Services>>) -> impl IntoResponse {
     services.look_at_store();
     let mut reasons: Vec<String> = services.health.reasons().map(str::to_owned).collect();
-    reasons.extend(services.store.stopped());
+    let health = services.store.health();
+    reasons.extend(health.stopped.into_iter().chain(health.read_only));
     reasons.extend(services.alarms.failure().map(|why| format!("alarms are not evaluated: {why}")));
+    let warnings = health.losses.iter().map(|loss| format!("lost before this start: {loss}"));
+    let warnings = warnings.collect();
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Readiness { ready, reasons }))
+    (status, Json(Readiness { ready, reasons, warnings }))
 }
 
 async fn metrics(State(services): State<Arc<Services>>, headers: HeaderMap) -> impl IntoResponse {
@@ -83,6 +89,7 @@ async fn metrics(State(services): State<Arc<Services>>, headers: HeaderMap) -> i
     services.telemetry.set_notifications(&services.notifier.stats());
     services.telemetry.set_storage(&services.store.stats());
     services.telemetry.set_limits(services.store.refused());
+    services.telemetry.set_store_health(&services.store.health());
     ([(header::CONTENT_TYPE, format.content_type())], services.telemetry.render(format))
 }
 

@@ -7,6 +7,7 @@ use super::new_series::NewSeries;
 use super::queue::{Job, Work};
 use crate::batch::{self, Batch as Joint, Row};
 use crate::error::Error;
+use crate::fail_point::{self, Point};
 use crate::head::Generation;
 use crate::index::hour_of;
 use crate::key::Key;
@@ -58,9 +59,9 @@ struct Prepared {
 
 /// Commits jobs together and returns the next free sequence.
 fn commit(shared: &Shared, meter: &mut Meter, first: Sequence, jobs: Vec<Job>) -> Sequence {
-    if let Some(reason) = shared.stopped() {
+    if let Some(refusal) = shared.refusal() {
         for job in jobs {
-            (job.ack)(Err(Error::Stopped { reason: reason.clone() }));
+            (job.ack)(Err(refusal.clone()));
         }
         return first;
     }
@@ -99,6 +100,8 @@ fn commit(shared: &Shared, meter: &mut Meter, first: Sequence, jobs: Vec<Job>) -
         }
         return first;
     }
+    fail_point::pass(Point::CommitDurable);
+    shared.space.spend(log_bytes);
     let created = new_series.apply(&shared.index);
     let partitions = batch::partitions(&joint.rows);
     let wants_care = {
@@ -118,6 +121,7 @@ fn commit(shared: &Shared, meter: &mut Meter, first: Sequence, jobs: Vec<Job>) -
     shared.regulate();
     let last = joint.last_sequence();
     shared.feed.publish(joint);
+    fail_point::pass(Point::CommitPublished);
     if wants_care {
         shared.keeper.nudge();
     }

@@ -24,6 +24,11 @@ const TENANT_SHARE: usize = 2;
 /// Rows and requests that are committed together at most, beyond the first request.
 const JOINT_ROWS_MAX: usize = 64 * 1024;
 const JOINT_REQUESTS_MAX: usize = 4096;
+/// Rows where several tenants write: who comes now waits for the commit that is on its way, so a flood
+/// must not make it long.
+const SHARED_ROWS_MAX: usize = 16 * 1024;
+/// A tenant counts as writing for so many commits after its last request.
+const COMMITS_REMEMBERED: u32 = 64;
 
 /// How long the queue may be held without a commit before all that waits is refused: well before a
 /// client gives up.
@@ -69,6 +74,10 @@ struct State {
     turns: VecDeque<TenantId>,
     requests: usize,
     bytes: usize,
+    /// Who had the last request that was taken.
+    last: Option<TenantId>,
+    /// Commits for which several tenants still count as writing.
+    shared: u32,
     closing: VecDeque<SyncSender<Option<Arc<Generation>>>>,
     /// One for each thread that waits for the answer.
     cleaning: VecDeque<Clean>,
@@ -206,11 +215,19 @@ impl State {
         jobs
     }
 
+    fn rows_max(&self) -> usize {
+        if self.shared > 0 { SHARED_ROWS_MAX } else { JOINT_ROWS_MAX }
+    }
+
     fn take_jobs(&mut self) -> Vec<Job> {
         let mut jobs = Vec::new();
         let mut rows = 0;
-        while rows < JOINT_ROWS_MAX && jobs.len() < JOINT_REQUESTS_MAX {
+        self.shared = self.shared.saturating_sub(1);
+        while rows < self.rows_max() && jobs.len() < JOINT_REQUESTS_MAX {
             let Some(tenant) = self.turns.pop_front() else { break };
+            if self.last.replace(tenant).is_some_and(|last| last != tenant) {
+                self.shared = COMMITS_REMEMBERED;
+            }
             let line = self.lines.entry(tenant).or_default();
             if let Some(job) = line.jobs.pop_front() {
                 let bytes = job.request.bytes();

@@ -260,6 +260,9 @@ impl<'a> Merger<'a> {
 
     /// Replaces neighbouring segments of a partition by one with the same samples, or several.
     fn merge(&mut self, inputs: &[Arc<Segment>]) -> Result<Outcome, Error> {
+        // Held until the end: a merge writes no more than it reads.
+        let bytes = inputs.iter().map(|segment| segment.facts.bytes).sum();
+        let _room = self.shared.space.reserve(bytes)?;
         let mut output = match self.write(inputs) {
             Ok(output) => output,
             Err(error @ Error::Corrupt { .. }) => {

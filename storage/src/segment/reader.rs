@@ -15,6 +15,7 @@ use super::{
 use crate::block::row::RowBlock;
 use crate::block::{CRC_LEN, series, unseal};
 use crate::error::Error;
+use crate::fail_point::{self, Point};
 use crate::model::{Sequence, TimeRange, Timestamp};
 
 /// Longest part that is read: above any block, group or top the writer makes.
@@ -69,6 +70,7 @@ impl Segment {
 
     /// The file may go when nobody reads it any more.
     pub(crate) fn replaced(&self) {
+        fail_point::pass(Point::SegmentReplaced);
         self.replaced.store(true, Ordering::Release);
     }
 
@@ -226,11 +228,13 @@ impl Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        if self.replaced.load(Ordering::Acquire)
-            && let Err(source) = fs::remove_file(&self.path)
-        {
+        if !self.replaced.load(Ordering::Acquire) {
+            return;
+        }
+        if let Err(source) = fs::remove_file(&self.path) {
             tracing::warn!(path = %self.path.display(), %source, "a merged segment was not removed");
         }
+        fail_point::pass(Point::SegmentRemoved);
     }
 }
 

@@ -17,6 +17,7 @@ use crate::block::{
 };
 use crate::codec::Effort;
 use crate::error::Error;
+use crate::fail_point::{self, Point};
 use crate::merge::{Gathered, StoredBlock};
 use crate::model::{Sequence, TimeRange, Timestamp, ValueMeta};
 
@@ -86,6 +87,7 @@ impl SegmentWriter {
         header.extend_from_slice(&VERSION.to_le_bytes());
         seal(&mut header, 0);
         writer.append(&header)?;
+        fail_point::pass(Point::SegmentBegun);
         assert_eq!(writer.at, HEADER_LEN, "the header has its length");
         Ok(writer)
     }
@@ -344,8 +346,11 @@ impl SegmentWriter {
         let failed = |source: std::io::Error| Error::io(&self.path, &source);
         let file = self.file.as_mut().expect("open until finished");
         file.flush().map_err(failed)?;
+        fail_point::pass(Point::SegmentUnsynced);
         file.get_ref().sync_all().map_err(failed)?;
+        fail_point::pass(Point::SegmentNameless);
         sync_folders(&self.path)?;
+        fail_point::pass(Point::SegmentSynced);
         self.file = None;
         Ok(())
     }
