@@ -33,7 +33,7 @@ impl Durability {
 pub struct StoreConfig {
     /// When a write is acknowledged.
     pub durability: Durability,
-    /// Bytes of log that make the head flush. Default 256 MiB.
+    /// Bytes of log that make the head flush. Default a sixth of a gigabyte.
     pub live_log_bytes: u64,
     /// Age of the oldest sample in the head that makes it flush. Default 2 hours.
     pub flush_age: Duration,
@@ -63,8 +63,9 @@ pub struct StoreConfig {
 /// The least memory that a store is made for.
 const MEMORY_MIN: u64 = 64 << 20;
 /// The shares of a store's memory. A row of the log stands in RocksDB's buffer as it is logged and in
-/// the head's runs, which take a third of that; while one head is flushed the next one grows.
-const LIVE_LOG_SHARE: u64 = 4;
+/// the head's runs, which take a third of that; while one head is flushed the next one grows. With a
+/// million series, whose index and cache take a quarter of a gigabyte, half a gigabyte is enough.
+const LIVE_LOG_SHARE: u64 = 6;
 const QUEUE_SHARE: u64 = 16;
 const CACHE_SHARE: u64 = 32;
 
@@ -88,7 +89,7 @@ impl Default for StoreConfig {
     fn default() -> Self {
         StoreConfig {
             durability: Durability::Batch,
-            live_log_bytes: 256 << 20,
+            live_log_bytes: (1 << 30) / LIVE_LOG_SHARE,
             flush_age: Duration::from_secs(2 * 3600),
             queue_bytes: 64 << 20,
             cache_bytes: 32 << 20,

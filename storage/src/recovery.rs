@@ -295,10 +295,45 @@ impl Noted {
 #[cfg(test)]
 mod tests {
     use crate::block::{ROW_BLOCK_ROWS_MAX, SERIES_BLOCK_SAMPLES_MAX, SERIES_BLOCK_SAMPLES_MIN};
+    use crate::head::SORT_ROWS;
     use crate::journal;
     use crate::key::{Fact, Family};
+    use crate::model::{Selector, TimeRange};
     use crate::record::RecordKind;
+    use crate::scratch::{Scratch, request};
     use crate::segment::{END_MAGIC, FOOTER_LEN, GROUP_ENTRIES, HEADER_LEN, MAGIC};
+    use crate::{Error, StoreConfig};
+
+    /// A log of more rows than are sorted at once comes back as runs and a rest, in order.
+    #[test]
+    fn a_long_log_is_sorted_while_it_is_replayed() {
+        const START: i64 = 1_700_000_000_000;
+        let scratch = Scratch::new();
+        let (store, _) = scratch.store(StoreConfig::default(), START);
+        let tenant = store.tenant("t").unwrap();
+        let rounds = i64::try_from(SORT_ROWS).unwrap() * 5 / 2 / 200_000;
+        for round in 0..rounds {
+            // Each overwrites half of the samples of the one before.
+            let first = round * 100;
+            let samples = (first..first + 200)
+                .flat_map(|at| (0..1000).map(move |series| (series, START + at, round as f64)));
+            store.write(request(&store, tenant, samples)).unwrap();
+        }
+        drop(store);
+        let (store, _) = scratch.store(StoreConfig::default(), START);
+        let all = store.select(tenant, &Selector::default()).unwrap();
+        let mut read = 0;
+        let view = store.view(tenant);
+        view.read(&all, TimeRange::ALL, u64::MAX, |_, samples| {
+            let want = (0..=rounds).flat_map(|hundred| [hundred.min(rounds - 1) as f64; 100]);
+            assert!(samples.times.iter().copied().eq(START..START + (rounds + 1) * 100));
+            assert!(samples.values.iter().copied().eq(want), "the later write counts");
+            read += 1;
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+        assert_eq!(read, 1000);
+    }
 
     /// The specification says what the constants say.
     #[test]

@@ -71,12 +71,15 @@ const LOG_HELD_AT: u64 = 2;
 const LOG_HELD_AT_FOR_CONSUMER: u64 = 5;
 
 impl Shared {
-    /// Holds the queue while the head is too large, and lets it go when it is not.
+    /// Holds the queue while the head is too large, and lets it go when it is not. Called after every
+    /// change of what it looks at.
     pub(crate) fn regulate(&self) {
-        let waits = self.waits_for_consumer.load(Ordering::Relaxed);
-        let times = if waits { LOG_HELD_AT_FOR_CONSUMER } else { LOG_HELD_AT };
-        let max = self.config.live_log_bytes.saturating_mul(times);
-        self.queue.hold(self.head_log_bytes.load(Ordering::Relaxed) > max);
+        self.queue.hold(|| {
+            let waits = self.waits_for_consumer.load(Ordering::Relaxed);
+            let times = if waits { LOG_HELD_AT_FOR_CONSUMER } else { LOG_HELD_AT };
+            let max = self.config.live_log_bytes.saturating_mul(times);
+            self.head_log_bytes.load(Ordering::Relaxed) > max
+        });
     }
 
     /// Why writes have stopped, if they have.

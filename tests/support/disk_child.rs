@@ -52,6 +52,7 @@ fn refusal(error: &Error) -> String {
         ErrorKind::Invalid => "invalid",
         ErrorKind::Busy => "busy",
         ErrorKind::Limit => "limit",
+        ErrorKind::Rate => "rate",
         ErrorKind::Corrupt => "corrupt",
         ErrorKind::Stopped => "stopped",
     };

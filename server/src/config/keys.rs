@@ -117,7 +117,7 @@ pub(crate) const KEYS: &[Key] = &[
         "storage.live_log_mb",
         number(0, 65_536),
         "0",
-        "Log that makes the head be written into segments, megabytes. 0: a quarter of memory_mb.",
+        "Log that makes the head be written into segments, megabytes. 0: a sixth of memory_mb.",
     ),
     key(
         "storage.flush_age_seconds",

@@ -75,7 +75,7 @@ pub struct StorageConfig {
     /// Memory for the head, waiting writes and RocksDB's cache, megabytes; default 0: a quarter of
     /// the machine's.
     pub memory_mb: u64,
-    /// Log that makes the head flush, megabytes; default 0: a quarter of `memory_mb`.
+    /// Log that makes the head flush, megabytes; default 0: a sixth of `memory_mb`.
     pub live_log_mb: u64,
     /// Age of the oldest sample in the head that makes it flush, seconds; default 2 hours.
     pub flush_age_seconds: u32,

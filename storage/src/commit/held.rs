@@ -15,7 +15,7 @@ fn when_the_disk_cannot_follow_writers_wait_then_are_refused_and_nothing_is_lost
         StoreConfig { live_log_bytes: 64 << 10, queue_bytes: 256 << 10, ..StoreConfig::default() };
     let (store, _clock) = scratch.store(config, DAY);
     let tenant = store.tenant("t").unwrap();
-    let (sender, answers) = mpsc::channel();
+    let (sender, answers) = mpsc::sync_channel(100_000);
     let samples = |number: u32| (0..500).map(move |at| (at, DAY + i64::from(number), 1.0));
     let mut taken = 0;
     {

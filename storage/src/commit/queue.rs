@@ -155,9 +155,11 @@ impl Queue {
         }
     }
 
-    /// From now on requests wait, or no longer do.
-    pub(crate) fn hold(&self, held: bool) {
+    /// From now on requests wait, or no longer do, by what `is_held` says. It is asked under the
+    /// lock, so that of two callers the later one, who knows better, is heard last.
+    pub(crate) fn hold(&self, is_held: impl FnOnce() -> bool) {
         let mut state = self.lock();
+        let held = is_held();
         if state.held != held {
             state.held = held;
             drop(state);

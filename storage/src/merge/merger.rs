@@ -21,14 +21,14 @@ use crate::threads::Shared;
 /// How often the merger looks for itself.
 const BEAT: Duration = Duration::from_secs(1);
 /// A partition whose day is over is merged for the last time when nothing has come for so long.
-const QUIET: Duration = Duration::from_secs(30 * 60);
+pub(super) const QUIET: Duration = Duration::from_secs(30 * 60);
 /// Segments among which there was nothing to merge are looked at again after so long.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// After a failure that is not the fault of an input, as a full disk, nothing is tried for so long.
 const PAUSE_MS: i64 = 60_000;
 /// A segment is closed at this size: what is still to be written of it, its directory, stays below
 /// the rest.
-const SPLIT_BYTES: u64 = SEGMENT_BYTES_MAX / 8 * 7;
+pub(super) const SPLIT_BYTES: u64 = SEGMENT_BYTES_MAX / 8 * 7;
 
 pub(crate) enum Order {
     /// There may be something to merge.
@@ -110,7 +110,7 @@ pub(crate) fn run(shared: &Arc<Shared>, inbox: &Receiver<Order>) {
 }
 
 /// Retention class and partition.
-type Home = (u8, i32);
+pub(super) type Home = (u8, i32);
 
 /// Segments of one sequence range.
 struct Siblings {
@@ -118,7 +118,7 @@ struct Siblings {
     unit: Unit,
 }
 
-struct Merger<'a> {
+pub(super) struct Merger<'a> {
     shared: &'a Arc<Shared>,
     split_bytes: u64,
     /// Numbers of segments that could not be read. They are left alone.
@@ -141,14 +141,8 @@ enum Outcome {
     GivenUp,
 }
 
-/// Merges everything on this thread, into segments of about `split_bytes`.
-#[cfg(test)]
-pub(super) fn merge_all(shared: &Arc<Shared>, split_bytes: u64) -> Result<(), Error> {
-    Merger::new(shared, split_bytes).merge_all()
-}
-
 impl<'a> Merger<'a> {
-    fn new(shared: &'a Arc<Shared>, split_bytes: u64) -> Self {
+    pub(super) fn new(shared: &'a Arc<Shared>, split_bytes: u64) -> Self {
         Merger {
             shared,
             split_bytes,
@@ -186,7 +180,7 @@ impl<'a> Merger<'a> {
     }
 
     /// The next merge: of the first partition after the last one that has a merge.
-    fn choose(&mut self) -> Option<(Home, Vec<Arc<Segment>>)> {
+    pub(super) fn choose(&mut self) -> Option<(Home, Vec<Arc<Segment>>)> {
         let (live, now) = (self.shared.live.lock().segments.clone(), self.shared.clock.now());
         if let Some((known, at)) = &self.idle
             && known.as_ptr() == Arc::as_ptr(&live)
@@ -236,7 +230,7 @@ impl<'a> Merger<'a> {
     }
 
     /// Merges all segments of each partition, as far as a merge may reach.
-    fn merge_all(&mut self) -> Result<(), Error> {
+    pub(super) fn merge_all(&mut self) -> Result<(), Error> {
         let partitions = partitions(&self.shared.live.lock().segments.clone());
         for segments in partitions.into_values() {
             let siblings = siblings(segments);

@@ -10,6 +10,8 @@ use crate::head::Run;
 use crate::model::{MetricNo, SeriesId, TenantId};
 use crate::segment::{RowEntry, Segment, SeriesEntry, SeriesPlace};
 
+/// Reads a group of a segment's directory; `None` behind the last one.
+type ReadGroup<T> = fn(&Segment, usize) -> Result<Option<Vec<T>>, Error>;
 type MetricOf<'a> = &'a dyn Fn(TenantId, SeriesId) -> MetricNo;
 
 /// A series block that has not been read yet.
@@ -47,16 +49,13 @@ enum RowBlocks<'a> {
 /// The entries of a segment's directory, a group at a time.
 struct Entries<'a, T> {
     segment: &'a Arc<Segment>,
-    read: fn(&Segment, usize) -> Result<Option<Vec<T>>, Error>,
+    read: ReadGroup<T>,
     next_group: usize,
     group: std::vec::IntoIter<T>,
 }
 
 impl<'a, T> Entries<'a, T> {
-    fn new(
-        segment: &'a Arc<Segment>,
-        read: fn(&Segment, usize) -> Result<Option<Vec<T>>, Error>,
-    ) -> Self {
+    fn new(segment: &'a Arc<Segment>, read: ReadGroup<T>) -> Self {
         Entries { segment, read, next_group: 0, group: Vec::new().into_iter() }
     }
 

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::{Selector, SeriesId, TenantId, TimeRange};
+use super::merger::{Merger, QUIET, SPLIT_BYTES};
+use crate::clock::ManualClock;
+use crate::model::{Selector, SeriesId, TenantId, TimeRange, Timestamp};
 use crate::scratch::{Scratch, request};
 use crate::segment::{PARTITION_MS, Segment};
 use crate::{Error, Store, StoreConfig};
@@ -16,6 +18,7 @@ const START: i64 = DAY + 3_600_000;
 struct Case {
     scratch: Scratch,
     store: Store,
+    clock: Arc<ManualClock>,
     tenant: TenantId,
     written: BTreeMap<(u32, i64), u64>,
 }
@@ -23,9 +26,9 @@ struct Case {
 impl Case {
     fn new() -> Self {
         let scratch = Scratch::new();
-        let (store, _clock) = scratch.store(StoreConfig::default(), DAY + PARTITION_MS);
+        let (store, clock) = scratch.store(StoreConfig::default(), DAY + PARTITION_MS);
         let tenant = store.tenant("t").unwrap();
-        Case { scratch, store, tenant, written: BTreeMap::new() }
+        Case { scratch, store, clock, tenant, written: BTreeMap::new() }
     }
 
     fn flush(&mut self, samples: impl IntoIterator<Item = (u32, i64, f64)>) {
@@ -121,7 +124,7 @@ fn a_large_merge_makes_several_segments_of_disjoint_series() {
     for step in 0..3 {
         case.flush(samples(step));
     }
-    super::merger::merge_all(case.store.shared(), 64 << 10).unwrap();
+    Merger::new(case.store.shared(), 64 << 10).merge_all().unwrap();
     let segments = case.segments();
     assert!(segments.len() > 1, "{} segments", segments.len());
     let ranges: BTreeSet<_> = segments.iter().map(|segment| segment.facts.sequences).collect();
@@ -168,4 +171,22 @@ fn bytes_flushed_and_merged_are_counted() {
     let merged = case.store.stats();
     assert_eq!(merged.flushed_bytes, flushed.flushed_bytes);
     assert_eq!(merged.merged_bytes, merged.segment_bytes);
+}
+
+#[test]
+fn a_day_that_is_over_and_quiet_is_merged_for_the_last_time() {
+    let mut case = Case::new();
+    case.flush(seconds(0..1000));
+    case.flush(seconds(1000..2000));
+    let shared = case.store.shared().clone();
+    let mut merger = Merger::new(&shared, SPLIT_BYTES);
+    let chosen = |merger: &mut Merger<'_>| merger.choose().map(|(_, inputs)| inputs.len());
+    assert_eq!(chosen(&mut merger), None, "the day before today still gets something");
+    let later = DAY + 2 * PARTITION_MS + 1;
+    case.clock.set(Timestamp::from_millis(later));
+    assert_eq!(chosen(&mut merger), None, "something may still be on its way");
+    let quiet = i64::try_from(QUIET.as_millis()).unwrap();
+    case.clock.set(Timestamp::from_millis(later + quiet));
+    // The store's own merger may have been quicker.
+    assert!(chosen(&mut merger) == Some(2) || case.segments().len() == 1);
 }
