@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod alarm_crash;
 #[cfg(test)]
+mod backup;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod damage;

@@ -1,12 +1,12 @@
 //! The only module that names RocksDB: column families, atomic batches, iteration.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rocksdb::{
     BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBCompressionType,
     DBRawIteratorWithThreadMode, DBRecoveryMode, DBWithThreadMode, FlushOptions, MergeOperands,
-    MultiThreaded, Options, ReadOptions, WriteBatch, WriteOptions,
+    MultiThreaded, Options, ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
 };
 
 use crate::acknowledged::Acknowledged;
@@ -41,6 +41,8 @@ pub(crate) struct KvSizes {
 pub(crate) struct Kv {
     db: Arc<Db>,
     acknowledged: Option<Arc<Acknowledged>>,
+    /// Held while a batch that changes the manifest is committed, or by who needs it to stand still.
+    manifest: Arc<Mutex<()>>,
 }
 
 /// Changes that become durable together or not at all.
@@ -79,6 +81,15 @@ impl Batch {
     pub(crate) fn delete_range(&mut self, from: &Key<'_>, to: &Key<'_>) {
         self.changes.push(Change::DeleteRange(from.family(), from.encode(), to.encode()));
     }
+
+    fn changes_manifest(&self) -> bool {
+        self.changes.iter().any(|change| match change {
+            Change::Put(family, ..)
+            | Change::Merge(family, ..)
+            | Change::Delete(family, ..)
+            | Change::DeleteRange(family, ..) => *family == Family::Manifest,
+        })
+    }
 }
 
 impl Kv {
@@ -103,7 +114,7 @@ impl Kv {
             ColumnFamilyDescriptor::new(family.name(), family_options(family, sizes, &cache))
         });
         let db = Db::open_cf_descriptors(&options, directory, families)?;
-        Ok(Kv { db: Arc::new(db), acknowledged: None })
+        Ok(Kv { db: Arc::new(db), acknowledged: None, manifest: Arc::default() })
     }
 
     fn family(&self, family: Family) -> Arc<BoundColumnFamily<'_>> {
@@ -126,6 +137,7 @@ impl Kv {
     }
 
     pub(crate) fn commit(&self, batch: Batch, sync: Sync) -> Result<(), Error> {
+        let _still = batch.changes_manifest().then(|| self.hold_manifest());
         let mut native = WriteBatch::default();
         for change in batch.changes {
             match change {
@@ -146,6 +158,19 @@ impl Kv {
             (Sync::Disk, Some(acknowledged)) => acknowledged.raise(self.newest_change()),
             (Sync::Disk, None) | (Sync::Os, _) => Ok(()),
         }
+    }
+
+    /// Lets nobody change the manifest until the guard goes: for a checkpoint and the links of the
+    /// segments that it lists. Writes of samples and records go on.
+    pub(crate) fn hold_manifest(&self) -> MutexGuard<'_, ()> {
+        self.manifest.lock().expect("no code panics while it holds the manifest")
+    }
+
+    /// Makes a database in `target`, which does not exist, with everything that was committed before
+    /// the call, synced. Table files are linked, the log is copied rather than flushed.
+    pub(crate) fn checkpoint(&self, target: &Path) -> Result<(), Error> {
+        let checkpoint = Checkpoint::new(&*self.db)?;
+        Ok(checkpoint.create_checkpoint_with_log_size(target, u64::MAX)?)
     }
 
     /// From now on every synced change is recorded there.

@@ -4,6 +4,7 @@
 //! or alarms. See `FORMAT.md` beside this crate for every byte it writes.
 
 mod acknowledged;
+pub mod backup;
 mod batch;
 mod block;
 pub mod clock;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use roaring::RoaringBitmap;
 
+use crate::backup;
 use crate::clock::Clock;
 use crate::commit::{self, Queue};
 use crate::config::StoreConfig;
@@ -27,7 +28,7 @@ use crate::write::{Committed, WriteRequest};
 /// end; what is in the head stays in the log.
 #[derive(Clone)]
 pub struct Store {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     threads: Arc<Threads>,
 }
 /// Figures of a store.
@@ -61,6 +62,25 @@ impl Store {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
         let lock = lock(directory)?;
+        backup::clear(directory)?;
+        Self::open_locked(directory, lock, config, clock)
+    }
+
+    /// [`open`](Self::open) for a directory that is still marked as unfinished.
+    pub(crate) fn open_unfinished(
+        directory: &Path,
+        config: StoreConfig,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        Self::open_locked(directory, lock(directory)?, config, clock)
+    }
+
+    fn open_locked(
+        directory: &Path,
+        lock: File,
+        config: StoreConfig,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
         let opened = recovery::open(directory, &config)?;
         let (keeper, inbox) = keeper::Handle::new();
         let feed = Outlet::new(
