@@ -258,7 +258,7 @@ fn a_second_backup_copies_only_what_is_new() {
     // The backup flushes: one day's new segment.
     assert_eq!((segments(&before) > 1, segments(&added)), (true, 1));
     assert_eq!(added.len(), usize::try_from(second.new_files).unwrap());
-    let new_bytes = added.iter().map(|file| fs::metadata(file).unwrap().len()).sum();
+    let new_bytes: u64 = added.iter().map(|file| fs::metadata(file).unwrap().len()).sum();
     assert_eq!(second.new_bytes, new_bytes);
     assert!(second.new_files < second.files && second.new_bytes < second.bytes);
 
@@ -277,7 +277,7 @@ fn what_is_restored_answers_as_the_source_does() {
     let store = filled(&directory.path().join("data"));
     let owner = TenantId::new(1);
     let mut batch = RecordBatch::new();
-    batch.put(owner, RecordKind::Alarm, b"a".to_vec(), b"in alarm".to_vec());
+    batch.put(owner, RecordKind::Alarm, b"a", b"in alarm".to_vec());
     store.records().commit(batch).unwrap();
     backup(&store, &repository);
     let target = directory.path().join("restored");
@@ -338,8 +338,8 @@ fn damage_of_any_file_is_named_and_nothing_is_restored() {
             *byte ^= 4;
         }
         let longer = [whole.as_slice(), b"x"].concat();
-        let shorter = whole.split_last().map(|(_, rest)| rest.to_vec());
-        for damaged in [Some(flipped), Some(longer), shorter, None] {
+        let shorter = whole.get(..whole.len().saturating_sub(1)).unwrap().to_vec();
+        for damaged in [Some(flipped), Some(longer), Some(shorter), None] {
             match &damaged {
                 Some(bytes) if *bytes == whole => continue,
                 Some(bytes) => fs::write(&file, bytes).unwrap(),

@@ -6,6 +6,8 @@ mod alarm_crash;
 #[cfg(test)]
 mod backup;
 #[cfg(test)]
+mod backup_http;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod damage;

@@ -3,6 +3,7 @@
 //! [`Front::answer`] checks the host and the origin, limits concurrent requests, treats a trailing
 //! slash as none, routes, and gives every answer its request id and its place in the figures.
 
+pub(crate) mod admin;
 pub(crate) mod body;
 pub(crate) mod listener;
 pub(crate) mod monasca;
@@ -56,6 +57,8 @@ pub(crate) struct Services {
     pub(crate) periods: Vec<u32>,
     /// Whether the server can do its work.
     pub(crate) health: Arc<own::Health>,
+    /// The job that takes a backup.
+    pub(crate) backups: admin::backup::Backups,
 }
 
 /// A path with the methods it answers.
