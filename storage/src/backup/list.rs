@@ -18,7 +18,7 @@ use std::path::{Component, Path};
 use crate::model::{Sequence, Timestamp};
 
 /// First line, before the version.
-const TITLE: &str = "moneta backup ";
+pub(crate) const TITLE: &str = "moneta backup ";
 /// Version of the list.
 pub(crate) const VERSION: u32 = 1;
 /// Longest list that is read: far above a million files.

@@ -254,3 +254,24 @@ fn held(path: &Path, outcome: Result<(), TryLockError>) -> Result<(), Error> {
         TryLockError::Error(source) => Error::io(path, &source),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{STAGING, fresh, list, snapshot};
+    use super::*;
+
+    #[test]
+    fn the_specification_agrees_with_the_code() {
+        let spec = include_str!("../../FORMAT.md");
+        let says = |text: String| assert!(spec.contains(&text), "FORMAT.md does not say: {text}");
+        says(format!("| `{}{}` |", list::TITLE, list::VERSION));
+        says(format!("├── {DESCRIPTION}      `{TITLE}{VERSION}`"));
+        says(format!("├── {LOCK} "));
+        says(format!("├── {OBJECTS}/NAME-CHECKSUM.ENDING\n"));
+        says(format!("└── {BACKUPS}/NNNNNNNNNN.list\n"));
+        says(format!("├── {}        list of files", snapshot::LIST));
+        says(format!("├── {STAGING}/ "));
+        says(format!("├── {} ", fresh::MARK));
+        says(format!("end in `.{PART}`"));
+    }
+}
