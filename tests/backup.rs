@@ -245,6 +245,30 @@ fn damage_of_any_file_is_named_and_nothing_is_restored() {
 }
 
 #[test]
+fn damage_of_the_source_is_found_at_the_restore_which_can_be_told_to_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, repository) = (directory.path().join("data"), directory.path().join("repository"));
+    let store = filled(&data);
+    let segment = files(&data.join("segments")).pop().unwrap();
+    let mut bytes = fs::read(&segment).unwrap();
+    // Behind the header: a block.
+    bytes[40] ^= 1;
+    fs::write(&segment, &bytes).unwrap();
+    backup(&store, &repository);
+    assert_eq!(damages(&repository), [""; 0]);
+    let target = directory.path().join("restored");
+    let error = restore(&repository, None, &target).unwrap_err();
+    assert_eq!((error.kind(), target.exists()), (ErrorKind::Corrupt, false), "{error}");
+    let name = segment.file_name().unwrap().to_str().unwrap();
+    assert!(error.to_string().contains(name), "{error}");
+    let opened = Repository::open(&repository).unwrap();
+    let restored = opened.restore_unopened(None, &target, &mut onward).unwrap();
+    assert!(restored.verified.is_none() && !target.join("unfinished").exists());
+    let copy = target.join(segment.strip_prefix(&data).unwrap());
+    assert_eq!(fs::read(copy).unwrap(), bytes);
+}
+
+#[test]
 fn an_object_that_is_gone_is_copied_again() {
     let directory = tempfile::tempdir().unwrap();
     let repository = directory.path().join("repository");

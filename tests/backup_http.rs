@@ -73,6 +73,7 @@ async fn a_running_server_is_backed_up_and_restored() {
     let job = ended(server).await;
     assert_eq!((&job["state"], &job["backup"]["id"]), (&json!("done"), &json!(1)), "{job}");
     assert_eq!(job["backup"]["new_bytes"], job["bytes"]);
+    assert_eq!((&job["files"], &job["bytes"]), (&job["files_total"], &job["bytes_total"]));
 
     let snapshot = directory.path().join("snapshot");
     let (status, made) = ask(server, "POST", "/admin/snapshots", to(&snapshot)).await;

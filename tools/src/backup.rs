@@ -148,9 +148,9 @@ async fn online_backup(client: &Client, to: &Path) -> anyhow::Result<Value> {
                 bytes: field("bytes"),
                 bytes_total: field("bytes_total"),
             }),
-            state => {
+            _ => {
                 drop(line);
-                bail!("the backup is {state}: {}", text("error"));
+                bail!("the backup failed: {}", text("error"));
             }
         }
         tokio::time::sleep(POLL).await;
@@ -197,6 +197,11 @@ fn verify(from: &Path, id: Option<u64>) -> anyhow::Result<ExitCode> {
     let bytes = size(checked.bytes as f64);
     let (backups, files, damaged) = (checked.backups, checked.files, checked.damaged.len());
     println!("{backups} backups, {files} files, {bytes}: {damaged} damaged");
+    if damaged > 0 {
+        println!(
+            "a damaged file of objects/ can be removed: the next backup copies it if it still can"
+        );
+    }
     Ok(if damaged == 0 { ExitCode::SUCCESS } else { ExitCode::from(DAMAGED) })
 }
 

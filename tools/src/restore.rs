@@ -8,7 +8,7 @@ use clap::Args;
 use moneta_storage::backup::Repository;
 use moneta_storage::clock::SystemClock;
 use moneta_storage::{Error, ErrorKind};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::backup::DAMAGED;
 use crate::progress::{ProgressLine, size};
@@ -30,6 +30,10 @@ pub(crate) struct Restore {
     /// Data directory to make; does not exist or is empty
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
+    /// Do not open the result and read its blocks: for the backup of a data directory that was
+    /// damaged already, to be repaired. Checksums of files are compared all the same
+    #[arg(long)]
+    unopened: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -40,32 +44,40 @@ impl Restore {
         let restored = {
             let repository = Repository::open(&self.from)?;
             let mut line = ProgressLine::new();
-            let clock = Arc::new(SystemClock);
-            repository.restore(self.id, &self.to, clock, &mut |progress| line.watch(progress))
+            let watch = &mut |progress| line.watch(progress);
+            if self.unopened {
+                repository.restore_unopened(self.id, &self.to, watch)
+            } else {
+                repository.restore(self.id, &self.to, Arc::new(SystemClock), watch)
+            }
         };
         let restored = match restored {
             Ok(restored) => restored,
             Err(error) => return damage_or_failure(error),
         };
-        let verified = restored.verified;
+        let (segments, samples) = match restored.verified {
+            Some(verified) => (json!(verified.segments), json!(verified.samples)),
+            None => (Value::Null, Value::Null),
+        };
         if self.json {
             println!(
                 "{}",
                 json!({
                     "id": restored.id, "files": restored.files, "bytes": restored.bytes,
-                    "newest": restored.newest.number(), "segments": verified.segments,
-                    "blocks": verified.blocks, "samples": verified.samples,
+                    "newest": restored.newest.number(), "segments": segments, "samples": samples,
                 })
             );
         } else {
+            let read = match restored.verified {
+                Some(_) => format!("{segments} segments with {samples} samples read, all whole"),
+                None => "its blocks were not read".to_owned(),
+            };
             println!(
-                "backup {} is in {}: {} files, {}; {} segments with {} samples read, all whole",
+                "backup {} is in {}: {} files, {}; {read}",
                 restored.id,
                 self.to.display(),
                 restored.files,
                 size(restored.bytes as f64),
-                verified.segments,
-                verified.samples
             );
         }
         Ok(ExitCode::SUCCESS)

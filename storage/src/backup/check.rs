@@ -67,7 +67,7 @@ impl Repository {
             }
             // A file that is too short or missing must not keep the end from being reached.
             meter.set_bytes(before.saturating_add(object.bytes));
-            meter.add_file();
+            meter.add_file()?;
         }
         Ok(checked)
     }

@@ -75,10 +75,7 @@ pub(crate) fn files(root: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 /// Refuses a target that lies in a folder which belongs to the store alone.
-///
-/// # Errors
-/// `Invalid` if it does, or if that cannot be told.
-pub fn refuse_inside(data: &Path, target: &Path) -> Result<(), Error> {
+pub(crate) fn refuse_inside(data: &Path, target: &Path) -> Result<(), Error> {
     let (data, target) = (resolved(data)?, resolved(target)?);
     for own in OWN {
         if target.starts_with(data.join(own)) {

@@ -25,8 +25,7 @@ mod run;
 mod snapshot;
 
 pub use check::Checked;
-pub use folder::refuse_inside;
-pub(crate) use folder::{STAGING, clear};
+pub(crate) use folder::{STAGING, clear, refuse_inside};
 pub use list::FileList;
 pub use progress::{Progress, Step, Watch};
 pub use prune::Pruned;

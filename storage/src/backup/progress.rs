@@ -88,8 +88,9 @@ impl<'a, 'b> Meter<'a, 'b> {
     }
 
     /// One more file is done.
-    pub(crate) fn add_file(&mut self) {
+    pub(crate) fn add_file(&mut self) -> Result<(), Error> {
         self.now.files = self.now.files.saturating_add(1);
+        self.tell()
     }
 
     fn tell(&mut self) -> Result<(), Error> {

@@ -139,11 +139,10 @@ impl<'a> Staging<'a> {
         }
         let file = FileEntry { checksum: Some(checksum), ..file.clone() };
         let is_new = !repository.has(&file);
-        if is_new {
-            let object = repository.object(&file)?;
-            fs::rename(&incoming.0, &object).map_err(|source| Error::io(&object, &source))?;
-        }
-        meter.add_file();
+        // Also over an object that is there: if that has gone bad, it is mended.
+        let object = repository.object(&file)?;
+        fs::rename(&incoming.0, &object).map_err(|source| Error::io(&object, &source))?;
+        meter.add_file()?;
         Ok((file, is_new))
     }
 }
