@@ -4,6 +4,10 @@
 #[cfg(test)]
 mod alarm_crash;
 #[cfg(test)]
+mod backup;
+#[cfg(test)]
+mod backup_http;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod damage;

@@ -5,6 +5,7 @@
 //! | listener | accepts connections, serves requests | at the stop, when open requests have finished |
 //! | collector | measures this machine, if enabled | at the stop |
 //! | figures | counts alarms for `/metrics` | at the stop |
+//! | backup | takes a backup, when asked to | when it is done, or soon after the stop |
 //! | notifier | sends notifications; alerting owns it | when it is closed, before alerting |
 //!
 //! The store's and alerting's own threads end when those are closed, which comes last.
@@ -92,6 +93,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Err
         bodies: BodyMemory::new(config.server.body_bytes_max),
         periods: config.notifications.periods_seconds.clone(),
         health: Arc::new(Health::default()),
+        backups: admin::backup::Backups::default(),
     });
     let reach = match config.auth {
         AuthMode::None if config.server.allow_remote_without_auth => Reach::Everyone,
@@ -234,6 +236,7 @@ impl Running {
     /// The first thing that goes wrong; the rest is closed all the same.
     pub async fn shutdown(self) -> Result<(), Error> {
         self.services.health.is_stopping();
+        self.services.backups.close();
         self.stopper.stop();
         let mut outcome = Ok(());
         for (task, handle) in self.tasks {

@@ -1,12 +1,12 @@
 //! The only module that names RocksDB: column families, atomic batches, iteration.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rocksdb::{
     BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBCompressionType,
     DBRawIteratorWithThreadMode, DBRecoveryMode, DBWithThreadMode, FlushOptions, MergeOperands,
-    MultiThreaded, Options, ReadOptions, WriteBatch, WriteOptions,
+    MultiThreaded, Options, ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
 };
 
 use crate::acknowledged::Acknowledged;
@@ -42,6 +42,8 @@ pub(crate) struct KvSizes {
 pub(crate) struct Kv {
     db: Arc<Db>,
     acknowledged: Option<Arc<Acknowledged>>,
+    /// Held while a batch that changes the manifest is committed, or by who needs it to stand still.
+    manifest: Arc<Mutex<()>>,
 }
 
 /// Changes that become durable together or not at all.
@@ -89,6 +91,15 @@ impl Batch {
     pub(crate) fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }
+
+    fn changes_manifest(&self) -> bool {
+        self.changes.iter().any(|change| match change {
+            Change::Put(family, ..)
+            | Change::Merge(family, ..)
+            | Change::Delete(family, ..)
+            | Change::DeleteRange(family, ..) => *family == Family::Manifest,
+        })
+    }
 }
 
 impl Kv {
@@ -113,7 +124,7 @@ impl Kv {
             ColumnFamilyDescriptor::new(family.name(), family_options(family, sizes, &cache))
         });
         let db = Db::open_cf_descriptors(&options, directory, families)?;
-        Ok(Kv { db: Arc::new(db), acknowledged: None })
+        Ok(Kv { db: Arc::new(db), acknowledged: None, manifest: Arc::default() })
     }
 
     fn family(&self, family: Family) -> Arc<BoundColumnFamily<'_>> {
@@ -136,6 +147,7 @@ impl Kv {
     }
 
     pub(crate) fn commit(&self, batch: Batch, sync: Sync) -> Result<(), Error> {
+        let _still = batch.changes_manifest().then(|| self.hold_manifest());
         let mut native = WriteBatch::default();
         // Looking a family up takes a lock and compares names; a batch has thousands of changes.
         let handles = Family::ALL.map(|family| (family, self.family(family)));
@@ -162,6 +174,19 @@ impl Kv {
             (Sync::Disk, Some(acknowledged)) => acknowledged.raise(self.newest_change()),
             (Sync::Disk, None) | (Sync::Os, _) => Ok(()),
         }
+    }
+
+    /// Lets nobody change the manifest until the guard goes: for a checkpoint and the links of the
+    /// segments that it lists. Writes of samples and records go on.
+    pub(crate) fn hold_manifest(&self) -> MutexGuard<'_, ()> {
+        self.manifest.lock().expect("no code panics while it holds the manifest")
+    }
+
+    /// Makes a database in `target`, which does not exist, with everything that was committed before
+    /// the call, synced. Table files are linked, the log is copied rather than flushed.
+    pub(crate) fn checkpoint(&self, target: &Path) -> Result<(), Error> {
+        let checkpoint = Checkpoint::new(&*self.db)?;
+        Ok(checkpoint.create_checkpoint_with_log_size(target, u64::MAX)?)
     }
 
     /// From now on every synced change is recorded there.

@@ -5,6 +5,7 @@
 
 mod acknowledged;
 mod activity;
+pub mod backup;
 mod batch;
 mod block;
 mod catalog;

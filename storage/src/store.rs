@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
+use crate::backup;
 use crate::clock::Clock;
 use crate::commit::{self, Queue};
 use crate::config::StoreConfig;
@@ -70,6 +71,25 @@ impl Store {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
         let lock = lock(directory)?;
+        backup::clear(directory)?;
+        Self::open_locked(directory, lock, config, clock)
+    }
+
+    /// [`open`](Self::open) for a directory that is still marked as unfinished.
+    pub(crate) fn open_unfinished(
+        directory: &Path,
+        config: StoreConfig,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        Self::open_locked(directory, lock(directory)?, config, clock)
+    }
+
+    fn open_locked(
+        directory: &Path,
+        lock: File,
+        config: StoreConfig,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
         let opened = recovery::open(directory, &config)?;
         let (keeper, inbox) = keeper::Handle::new();
         let (sweeper, sweeps) = sweep::Handle::new();

@@ -1,9 +1,11 @@
 //! The `moneta` binary: `serve` runs the server, the other commands speak HTTP to one.
 //!
-//! Exit codes: 0 done; 1 failed; 2 wrong arguments or settings. `check` has more, see its help.
+//! Exit codes: 0 done; 1 failed; 2 wrong arguments or settings. `check`, `backup` and
+//! `restore` have more, see their help.
 
 #![forbid(unsafe_code)]
 
+mod backup;
 mod cardinality;
 mod check;
 mod client;
@@ -12,9 +14,12 @@ mod load;
 mod offline;
 mod output;
 mod pair;
+mod progress;
 mod query;
 mod retention;
+mod restore;
 mod serve;
+mod snapshot;
 mod time;
 mod write;
 
@@ -62,6 +67,12 @@ enum Command {
     Verify(offline::Verify),
     /// Merge the segments of a data directory that no server has open
     Merge(offline::Merge),
+    /// Make a data directory that shares its files with the one of a server, at this moment
+    Snapshot(snapshot::Snapshot),
+    /// Copy what is new into a repository of backups; list, verify or prune one
+    Backup(backup::Backup),
+    /// Make a data directory of a backup
+    Restore(restore::Restore),
 }
 
 fn main() -> ExitCode {
@@ -92,6 +103,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Deletions(deletions) => runtime.block_on(deletions.run()),
         Command::Verify(verify) => verify.run(),
         Command::Merge(merge) => merge.run(),
+        Command::Snapshot(snapshot) => runtime.block_on(snapshot.run()),
+        Command::Backup(backup) => runtime.block_on(backup.run()),
+        Command::Restore(restore) => restore.run(),
     }
 }
 
@@ -109,6 +123,18 @@ mod tests {
     fn arguments_are_well_formed() {
         use clap::CommandFactory;
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_backup_is_taken_or_looked_after() {
+        let parses = |line: &str| Arguments::try_parse_from(line.split(' ')).is_ok();
+        assert!(parses("moneta backup --to there"));
+        assert!(parses("moneta backup --to there --data-dir here --json"));
+        assert!(parses("moneta backup list --from there -o json"));
+        assert!(parses("moneta backup prune --from there --keep 3"));
+        assert!(!parses("moneta backup") && !parses("moneta backup prune --from there --keep 0"));
+        assert!(parses("moneta restore --from there --id 3 --to here"));
+        assert!(!parses("moneta restore --to here") && !parses("moneta snapshot"));
     }
 
     #[test]

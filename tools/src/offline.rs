@@ -1,12 +1,13 @@
 //! Commands on a data directory that no server has open.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
 use moneta_storage::clock::SystemClock;
+use moneta_storage::feed::Consumer;
 use moneta_storage::{Store, StoreConfig};
 
 /// The directory of a server that does not run.
@@ -39,6 +40,15 @@ impl Directory {
         let config = StoreConfig { strict: !self.accept_shorter_log, ..StoreConfig::default() };
         Ok(Store::open(&self.data_dir, config, Arc::new(SystemClock))?)
     }
+}
+
+/// Opens the directory of a server that does not run and leaves its log as it is: the alarms need it
+/// when the server comes back.
+pub(crate) fn open_keeping_log(data: &Path) -> anyhow::Result<Store> {
+    let there = data.join("rocksdb").is_dir();
+    anyhow::ensure!(there, "{} holds no data of moneta", data.display());
+    let config = StoreConfig { consumer: Consumer::Expected, ..StoreConfig::default() };
+    Ok(Store::open(data, config, Arc::new(SystemClock))?)
 }
 
 impl Verify {

@@ -57,6 +57,8 @@ pub(crate) struct Services {
     pub(crate) periods: Vec<u32>,
     /// Whether the server can do its work.
     pub(crate) health: Arc<own::Health>,
+    /// The job that takes a backup.
+    pub(crate) backups: admin::backup::Backups,
 }
 
 /// A path with the methods it answers.
