@@ -14,4 +14,6 @@ mod model;
 #[cfg(test)]
 mod monasca_cli;
 #[cfg(test)]
+mod repair;
+#[cfg(test)]
 mod tidy;

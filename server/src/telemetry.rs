@@ -110,6 +110,7 @@ struct Storage {
     segments: Gauge,
     segment_samples: Gauge,
     segment_bytes: Gauge,
+    quarantined: Gauge,
 }
 
 /// What the kernel says of this process, refreshed when asked for.
@@ -202,6 +203,7 @@ impl Telemetry {
             ("storage_segments", "Segment files", &storage.segments),
             ("storage_segment_samples", "Samples in segment files", &storage.segment_samples),
             ("storage_segment_bytes", "Bytes of segment files", &storage.segment_bytes),
+            ("storage_segments_quarantined", "Segments that cannot be read", &storage.quarantined),
         ] {
             registry.register(name, help, gauge.clone());
         }
@@ -337,6 +339,7 @@ impl Telemetry {
             (&storage.segments, stats.segments),
             (&storage.segment_samples, stats.segment_samples),
             (&storage.segment_bytes, stats.segment_bytes),
+            (&storage.quarantined, stats.quarantined),
         ] {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         }

@@ -40,6 +40,9 @@ pub struct StoreConfig {
     /// Start even if acknowledged writes at the end of the log are damaged or missing, without
     /// them. Default false: opening then fails.
     pub accept_shorter_log: bool,
+    /// Refuse to open a directory that has lost something acknowledged, instead of starting with the
+    /// rest and reporting it. Default false.
+    pub strict: bool,
     /// Whether the log is kept for a consumer of the feed also while none is there. Default: no.
     pub consumer: Consumer,
 }
@@ -53,6 +56,7 @@ impl Default for StoreConfig {
             queue_bytes: 64 << 20,
             cache_bytes: 32 << 20,
             accept_shorter_log: false,
+            strict: false,
             consumer: Consumer::None,
         }
     }

@@ -345,7 +345,7 @@ impl Keeper<'_> {
 
     /// Merges neighbours of one level in one partition, if there are enough of them anywhere.
     fn merge_one_level(&self) -> Result<(), Error> {
-        let segments = self.shared.live.lock().segments.clone();
+        let segments = self.shared.live.mergeable();
         for (_, partition) in by_partition(&segments) {
             for neighbours in partition.chunk_by(|a, b| a.facts.level == b.facts.level) {
                 let mut candidates = neighbours.windows(SEGMENTS_PER_LEVEL);
@@ -380,7 +380,7 @@ impl Keeper<'_> {
 
     /// Merges all segments of each partition, as far as the size of a segment allows.
     fn merge_all(&self) -> Result<(), Error> {
-        let segments = self.shared.live.lock().segments.clone();
+        let segments = self.shared.live.mergeable();
         for (_, partition) in by_partition(&segments) {
             let mut rest = partition.as_slice();
             while !rest.is_empty() {

@@ -6,12 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::batch::Batch;
 use crate::head::{Generation, Run};
+use crate::quarantine::Quarantined;
 use crate::segment::Segment;
 
 /// The live data of a store.
 #[derive(Default)]
 pub(crate) struct Live {
     state: Mutex<State>,
+    /// What could not be opened at start.
+    quarantined: Vec<Quarantined>,
 }
 
 /// Held for an append or for cloning handles, never while decoding or during I/O.
@@ -35,6 +38,28 @@ pub(crate) struct Moment {
 impl Live {
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no code panics while it holds the live state")
+    }
+
+    pub(crate) fn set_quarantined(&mut self, quarantined: Vec<Quarantined>) {
+        self.quarantined = quarantined;
+    }
+
+    /// Segments that could not be opened at start.
+    pub(crate) fn quarantined(&self) -> &[Quarantined] {
+        &self.quarantined
+    }
+
+    /// Segments that may be merged. A merge takes neighbours only, and where one is missing nobody
+    /// knows which are: the sequences of the result would cover those of the missing one.
+    pub(crate) fn mergeable(&self) -> Vec<Arc<Segment>> {
+        let gap = |segment: &Segment| {
+            self.quarantined.iter().any(|missing| {
+                let (missing, there) = (&missing.address, &segment.address);
+                (missing.class, missing.partition) == (there.class, there.partition)
+            })
+        };
+        let segments = self.lock().segments.clone();
+        segments.iter().filter(|segment| !gap(segment)).cloned().collect()
     }
 
     pub(crate) fn moment(&self) -> Moment {

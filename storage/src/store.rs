@@ -15,8 +15,10 @@ use crate::feed::{Feed, Outlet};
 use crate::index::cache::SeriesCache;
 use crate::keeper::{self, Order};
 use crate::model::{Selector, Sequence, SeriesId, SeriesKey, TenantId, TimeRange};
+use crate::quarantine::Quarantined;
 use crate::record::Records;
 use crate::recovery;
+use crate::roster::Roster;
 use crate::segment::partition_of;
 use crate::threads::{Shared, Threads, spawn};
 use crate::verify::{self, Verified};
@@ -45,6 +47,8 @@ pub struct Stats {
     pub segment_samples: u64,
     /// Bytes of segment files.
     pub segment_bytes: u64,
+    /// Segments that could not be opened.
+    pub quarantined: u64,
     /// Newest acknowledged write.
     pub newest: Sequence,
 }
@@ -85,9 +89,11 @@ impl Store {
             feed,
             keeper,
             next_segment: AtomicU64::new(opened.next_segment),
+            roster: Roster::new(directory),
             stopped: Mutex::new(None),
             _lock: lock,
         });
+        shared.roster.update(&shared.index)?;
         let newest = opened.newest;
         let threads = Threads { shared: shared.clone(), handles: Mutex::default() };
         let start = |handle| {
@@ -103,7 +109,12 @@ impl Store {
     /// # Errors
     /// `Invalid` for a bad name, `Limit` if there are too many tenants.
     pub fn tenant(&self, name: &str) -> Result<TenantId, Error> {
-        self.shared.index.tenant(name)
+        if let Some(known) = self.shared.index.find_tenant(name) {
+            return Ok(known);
+        }
+        let created = self.shared.index.tenant(name)?;
+        self.shared.roster.update(&self.shared.index)?;
+        Ok(created)
     }
 
     /// The tenant called `name`, if it exists. Reading must not create tenants.
@@ -373,6 +384,12 @@ impl Store {
         self.shared.stopped()
     }
 
+    /// Segments that could not be opened at start; the store runs without them.
+    #[must_use]
+    pub fn quarantined(&self) -> Vec<Quarantined> {
+        self.shared.live.quarantined().to_vec()
+    }
+
     /// Figures for an operator.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -389,6 +406,7 @@ impl Store {
             segments: u64::try_from(live.segments.len()).unwrap_or(u64::MAX),
             segment_samples: facts().map(|facts| facts.samples).sum(),
             segment_bytes: facts().map(|facts| facts.bytes).sum(),
+            quarantined: u64::try_from(self.shared.live.quarantined().len()).unwrap_or(u64::MAX),
             newest,
         }
     }
@@ -416,7 +434,7 @@ impl Store {
     /// # Errors
     /// `Corrupt` names the first damaged part by file and offset.
     pub fn verify(&self) -> Result<Verified, Error> {
-        verify::verify(&self.shared)
+        verify::verify_open(&self.shared)
     }
 
     fn ask_keeper(
@@ -449,7 +467,7 @@ impl Store {
     }
 }
 
-fn lock(directory: &Path) -> Result<File, Error> {
+pub(crate) fn lock(directory: &Path) -> Result<File, Error> {
     fs::create_dir_all(directory).map_err(|source| Error::io(directory, &source))?;
     let path = directory.join("lock");
     let file = File::options()

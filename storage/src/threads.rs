@@ -16,6 +16,7 @@ use crate::index::cache::SeriesCache;
 use crate::keeper::{self, Order};
 use crate::kv::Kv;
 use crate::live::Live;
+use crate::roster::Roster;
 
 /// What the threads of a store share.
 pub(crate) struct Shared {
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) head_log_bytes: AtomicU64,
     /// Number of the next segment file.
     pub(crate) next_segment: AtomicU64,
+    /// The names of the tenants, beside RocksDB.
+    pub(crate) roster: Roster,
     /// The first error that stopped writes.
     pub(crate) stopped: Mutex<Option<String>>,
     /// Locked as long as the store is open.

@@ -47,6 +47,9 @@ impl Health {
 struct Readiness {
     ready: bool,
     reasons: Vec<String>,
+    /// What does not keep it from working, but an operator must know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 impl Services {
@@ -72,9 +75,11 @@ async fn ready(State(services): State<Arc<Services>>) -> impl IntoResponse {
     let mut reasons: Vec<String> = services.health.reasons().map(str::to_owned).collect();
     reasons.extend(services.store.stopped());
     reasons.extend(services.alarms.failure().map(|why| format!("alarms are not evaluated: {why}")));
+    let quarantined = services.store.quarantined();
+    let warnings = quarantined.iter().map(ToString::to_string).collect();
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Readiness { ready, reasons }))
+    (status, Json(Readiness { ready, reasons, warnings }))
 }
 
 async fn metrics(State(services): State<Arc<Services>>, headers: HeaderMap) -> impl IntoResponse {

@@ -10,13 +10,15 @@
 //! blocks. Opening a segment reads footer and top. `FORMAT.md` gives every field.
 
 pub(crate) mod directory;
+mod parts;
 mod reader;
+mod salvage;
 mod table;
 mod writer;
 
 use std::path::PathBuf;
 
-pub(crate) use directory::{RowEntry, SeriesEntry};
+pub(crate) use directory::{Group, RowEntry, SeriesEntry};
 pub(crate) use reader::Segment;
 pub(crate) use writer::{SegmentWriter, SeriesRows, row_entry};
 
@@ -71,7 +73,13 @@ impl SegmentAddress {
     /// Path below the data directory.
     pub(crate) fn path(&self) -> PathBuf {
         let mut path = PathBuf::from("segments");
-        path.push(format!("class-{}", self.class));
+        path.push(self.below());
+        path
+    }
+
+    /// Path below `segments/` and `quarantine/`.
+    pub(crate) fn below(&self) -> PathBuf {
+        let mut path = PathBuf::from(format!("class-{}", self.class));
         path.push(format!("day{:+06}", self.partition));
         path.push(format!("{:012}.seg", self.number));
         path

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::directory::{self, Extent, Group, RowEntry, SeriesEntry, Top};
 use super::{
     END_MAGIC, FOOTER_LEN, HEADER_LEN, MAGIC, SegmentAddress, SegmentFacts, SeriesPlace, VERSION,
-    table,
 };
 use crate::block::row::RowBlock;
 use crate::block::{CRC_LEN, series, unseal};
@@ -21,12 +20,12 @@ const PART_BYTES_MAX: u32 = 512 << 20;
 
 /// An open segment. The file is removed when a merge has replaced it and the last view is gone.
 pub(crate) struct Segment {
-    path: PathBuf,
-    file: File,
+    pub(super) path: PathBuf,
+    pub(super) file: File,
     pub(crate) address: SegmentAddress,
     pub(crate) facts: SegmentFacts,
-    top: Top,
-    replaced: AtomicBool,
+    pub(super) top: Top,
+    pub(super) replaced: AtomicBool,
 }
 
 impl Segment {
@@ -75,11 +74,11 @@ impl Segment {
         Error::corrupt(what, self.path.display().to_string())
     }
 
-    fn corrupt(&self, what: &'static str, extent: Extent) -> Error {
+    pub(super) fn corrupt(&self, what: &'static str, extent: Extent) -> Error {
         Error::corrupt(what, format!("{}:{}", self.path.display(), extent.at))
     }
 
-    fn part(&self, extent: Extent) -> Result<Vec<u8>, Error> {
+    pub(super) fn part(&self, extent: Extent) -> Result<Vec<u8>, Error> {
         let inside = extent.at.checked_add(u64::from(extent.length));
         if extent.length > PART_BYTES_MAX || inside.is_none_or(|end| end > self.facts.bytes) {
             return Err(self.corrupt("extent", extent));
@@ -153,19 +152,6 @@ impl Segment {
         Ok(found)
     }
 
-    /// The series table.
-    pub(crate) fn series_table(&self) -> Result<Vec<(SeriesPlace, Vec<u8>)>, Error> {
-        let mut found = Vec::new();
-        for group in &self.top.table {
-            let bytes = self.part(group.extent)?;
-            found.extend(
-                table::decode(&bytes, group.entries)
-                    .ok_or_else(|| self.corrupt("series table", group.extent))?,
-            );
-        }
-        Ok(found)
-    }
-
     /// Hands a verified row block to `each`; `None` from it means that a column does not decode.
     pub(crate) fn with_row_block<T>(
         &self,
@@ -227,7 +213,10 @@ fn groups_with<'a>(
         .filter(move |group| overlaps(group.times, range) && holds(places, group.first, group.last))
 }
 
-fn decode_footer(bytes: &[u8; FOOTER_LEN], file_bytes: u64) -> Option<(SegmentFacts, Extent)> {
+pub(super) fn decode_footer(
+    bytes: &[u8; FOOTER_LEN],
+    file_bytes: u64,
+) -> Option<(SegmentFacts, Extent)> {
     let sealed = bytes.strip_suffix(&END_MAGIC)?;
     debug_assert_eq!(sealed.len() + END_MAGIC.len(), FOOTER_LEN);
     let mut rest = unseal(sealed)?;
