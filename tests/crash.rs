@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use moneta_storage::model::{Selector, TimeRange};
+use moneta_storage::verify::verify;
 use moneta_storage::{Error, Store};
 use moneta_tests::{crash, open};
 
@@ -59,6 +60,7 @@ fn run_until_killed(directory: &Path, first: u64, acks: u64) -> Option<u64> {
 /// Checks everything and returns the number of the next write: one past the last that is stored,
 /// which may be one more than was acknowledged.
 fn check(directory: &Path, acknowledged: u64, round: u64) -> u64 {
+    assert_eq!(verify(directory, &|_, _| {}).unwrap().problems, [], "round {round}");
     let (store, _clock) = open(directory, NOW).unwrap();
     store.verify().unwrap();
     let stored = read_all(&store);

@@ -10,6 +10,10 @@ mod damage;
 #[cfg(test)]
 mod feed;
 #[cfg(test)]
+mod format;
+#[cfg(test)]
+mod isolation;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod monasca_cli;

@@ -12,6 +12,8 @@ mod commit;
 mod config;
 mod error;
 pub mod feed;
+#[cfg(test)]
+mod fuzz;
 mod head;
 mod index;
 pub mod inspect;

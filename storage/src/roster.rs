@@ -70,7 +70,7 @@ pub(crate) fn write(directory: &Path, tenants: &BTreeMap<TenantId, String>) -> R
     File::open(directory).and_then(|folder| folder.sync_all()).map_err(failed)
 }
 
-fn encode(tenants: &BTreeMap<TenantId, String>) -> Vec<u8> {
+pub(crate) fn encode(tenants: &BTreeMap<TenantId, String>) -> Vec<u8> {
     let count = |n: usize| u32::try_from(n).expect("tenants and their names are few").to_le_bytes();
     let mut out = vec![VERSION];
     out.extend_from_slice(&count(tenants.len()));
@@ -83,7 +83,7 @@ fn encode(tenants: &BTreeMap<TenantId, String>) -> Vec<u8> {
     out
 }
 
-fn decode(bytes: &[u8]) -> Option<BTreeMap<TenantId, String>> {
+pub(crate) fn decode(bytes: &[u8]) -> Option<BTreeMap<TenantId, String>> {
     let (&[version], rest) = unseal(bytes)?.split_first_chunk::<1>()?;
     let (count, mut rest) = rest.split_first_chunk::<4>()?;
     let mut tenants = BTreeMap::new();

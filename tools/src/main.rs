@@ -1,18 +1,22 @@
 //! The `moneta` binary: `serve` runs the server, the other commands speak HTTP to one.
 //!
-//! Exit codes: 0 done; 1 failed; 2 wrong arguments or settings. `check` has more, see its help.
+//! Exit codes: 0 done; 1 failed; 2 wrong arguments or settings. `check`, `verify` and `repair` have
+//! more, see their help.
 
 #![forbid(unsafe_code)]
 
 mod check;
 mod client;
+mod inspect;
 mod load;
+mod meter;
 mod offline;
 mod output;
 mod pair;
 mod query;
 mod serve;
 mod time;
+mod verify;
 mod write;
 
 use std::io::ErrorKind;
@@ -46,8 +50,12 @@ enum Command {
     Check(check::Check),
     /// Send made-up samples as fast as a server takes them, and say what that cost
     Load(load::Load),
-    /// Read every block of a data directory that no server has open, and say what is damaged
-    Verify(offline::Verify),
+    /// Read everything in a data directory that no server has open, and say what is damaged
+    Verify(verify::Verify),
+    /// Mend a damaged data directory, and say what is lost
+    Repair(verify::Repair),
+    /// Say what a data directory holds and where its bytes go
+    Inspect(inspect::Inspect),
     /// Merge the segments of a data directory that no server has open
     Merge(offline::Merge),
 }
@@ -75,6 +83,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(check) => runtime.block_on(check.run()),
         Command::Load(load) => runtime.block_on(load.run()),
         Command::Verify(verify) => verify.run(),
+        Command::Repair(repair) => repair.run(),
+        Command::Inspect(inspect) => inspect.run(),
         Command::Merge(merge) => merge.run(),
     }
 }

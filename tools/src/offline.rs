@@ -21,12 +21,6 @@ pub(crate) struct Directory {
 }
 
 #[derive(Args)]
-pub(crate) struct Verify {
-    #[command(flatten)]
-    directory: Directory,
-}
-
-#[derive(Args)]
 pub(crate) struct Merge {
     #[command(flatten)]
     directory: Directory,
@@ -39,18 +33,6 @@ impl Directory {
         let config =
             StoreConfig { accept_shorter_log: self.accept_shorter_log, ..StoreConfig::default() };
         Ok(Store::open(&self.data_dir, config, Arc::new(SystemClock))?)
-    }
-}
-
-impl Verify {
-    /// Reads everything; the first damage ends it with its file and offset.
-    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
-        let verified = self.directory.open()?.verify()?;
-        println!(
-            "{} segments, {} blocks, {} samples, {} series keys: all whole",
-            verified.segments, verified.blocks, verified.samples, verified.table_entries
-        );
-        Ok(ExitCode::SUCCESS)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The index, from what it can be derived from: definitions from series tables, lists from
 //! definitions, activity from rows.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use roaring::RoaringBitmap;
 
@@ -39,10 +39,17 @@ impl Mending<'_> {
         }
         let all = examination.database_damaged;
         let missing = self.missing(examination);
-        if !all && missing.is_empty() {
-            return Ok(());
-        }
         let mut metrics: BTreeMap<(TenantId, MetricNo), String> = BTreeMap::new();
+        let mut nameless: BTreeSet<TenantId> = BTreeSet::new();
+        if let Some(indexed) = &examination.indexed {
+            let unnamed = indexed.defined.keys().filter(|id| !indexed.tenants.contains_key(id));
+            nameless.extend(unnamed);
+            nameless.extend(indexed.nameless.keys().map(|(tenant, _)| tenant));
+            metrics.extend(indexed.nameless.clone());
+        }
+        if !all && missing.is_empty() {
+            return self.names(&kv, &metrics, &nameless);
+        }
         let mut restored: BTreeMap<TenantId, RoaringBitmap> = BTreeMap::new();
         for (address, _) in offline::manifest_entries(&kv, |_| {})? {
             let Ok(segment) = Segment::open(self.directory, address) else { continue };
@@ -71,7 +78,8 @@ impl Mending<'_> {
             let count = ids.len();
             self.step(format!("define {count} series of tenant {tenant} from series tables"));
         }
-        self.names(&kv, metrics, restored.keys().copied().collect())
+        nameless.extend(restored.keys());
+        self.names(&kv, &metrics, &nameless)
     }
 
     /// Series that something refers to and that are not defined.
@@ -101,12 +109,12 @@ impl Mending<'_> {
     fn names(
         &mut self,
         kv: &crate::kv::Kv,
-        metrics: BTreeMap<(TenantId, MetricNo), String>,
-        tenants: Vec<TenantId>,
+        metrics: &BTreeMap<(TenantId, MetricNo), String>,
+        tenants: &BTreeSet<TenantId>,
     ) -> Result<(), Error> {
         let mut batch = Batch::default();
         let known_names = roster::read(self.directory);
-        for tenant in tenants {
+        for &tenant in tenants {
             if kv.get(&Key::Tenant(tenant))?.is_none() {
                 let name = known_names.get(&tenant).cloned();
                 let name = name.unwrap_or_else(|| format!("tenant-{tenant}"));

@@ -81,7 +81,8 @@ pub fn repair(
         let mut mending =
             Mending { directory, kv: None, mode, lost: &lost, repaired: &mut repaired };
         if mode == Mode::DryRun {
-            mending.kv = offline.kv.as_ref().ok().cloned();
+            let readable = offline.kv.as_ref().ok().filter(|_| !examination.database_damaged);
+            mending.kv = readable.cloned();
             if !orphans_only {
                 mending.round(&examination, &offline)?;
             }

@@ -1,5 +1,6 @@
 //! The manifest and the segments it lists.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
@@ -18,54 +19,75 @@ use crate::verify::{Affected, Examination, Part};
 type Listed = (SegmentAddress, SegmentFacts);
 
 impl Mending<'_> {
-    /// Makes the manifest list what is there. Only where RocksDB was damaged may a file without an
-    /// entry be part of the store; else it is a flush or merge that did not come to its commit.
+    /// Makes the manifest list what is there. Only where RocksDB has lost something may a file without
+    /// an entry be part of the store; else it is a flush or merge that did not come to its commit.
     pub(super) fn manifest(&mut self, examination: &Examination) -> Result<(), Error> {
         let mut batch = Batch::default();
         for key in &examination.bad_entries {
             self.step("remove an entry of the manifest that does not decode".to_owned());
             batch.delete_raw(Family::Manifest, key.clone());
         }
-        let rebuild = examination.database_damaged || !examination.bad_entries.is_empty();
+        let rebuild = examination.database_damaged
+            || examination.database_short
+            || !examination.bad_entries.is_empty();
         let Some(kv) = self.kv.clone() else { return Ok(()) };
         let mut listed = offline::manifest_entries(&kv, |_| {}).unwrap_or_default();
         if rebuild && self.applies() {
-            self.commit(std::mem::take(&mut batch))?;
-            let root = self.directory.join("segments");
-            let mut found: Vec<Listed> = Vec::new();
-            for path in recovery::segment_files(&root)? {
-                let Some(address) = offline::address_of(&root, &path) else { continue };
-                if listed.iter().any(|(known, _)| *known == address) {
-                    continue;
-                }
-                match Segment::open(self.directory, address.clone()) {
-                    Ok(segment) => found.push((address, segment.facts)),
-                    Err(error) => {
-                        let moved = offline::quarantine(self.directory, &address)?;
-                        self.lost.error(Part::Segment, &error, Affected::default());
-                        self.step(format!("moved {}", moved.display()));
-                    }
-                }
-            }
-            // The widest first: what a merge has made covers what it was made from.
-            found.sort_by_key(|(_, facts)| {
-                let (first, last) = facts.sequences;
-                (std::cmp::Reverse(last.number() - first.number()), std::cmp::Reverse(facts.level))
-            });
-            for (address, facts) in found {
-                if listed.iter().any(|other| overlaps(other, &(address.clone(), facts))) {
-                    let moved = offline::quarantine(self.directory, &address)?;
-                    let moved = moved.display();
-                    self.step(format!("moved {moved}: another segment covers its sequences"));
-                    continue;
-                }
-                self.step(format!("list {} in the manifest again", address.path().display()));
-                batch.put(&manifest::key(&address), manifest::encode(&facts));
-                listed.push((address, facts));
-            }
+            listed = self.choose(listed, &mut batch)?;
         }
         self.commit(batch)?;
         self.numbers(&listed)
+    }
+
+    /// Of all files there are, those that are part of the store: without two of them holding the same
+    /// sequences of a partition. Entries whose files are gone stay, to be reported.
+    fn choose(&mut self, listed: Vec<Listed>, batch: &mut Batch) -> Result<Vec<Listed>, Error> {
+        let (mut candidates, gone): (Vec<Listed>, Vec<Listed>) = listed
+            .into_iter()
+            .partition(|(address, _)| Offline::find(self.directory, address).is_some());
+        let known: HashSet<SegmentAddress> =
+            candidates.iter().map(|(address, _)| address.clone()).collect();
+        let root = self.directory.join("segments");
+        for path in recovery::segment_files(&root)? {
+            let address = offline::address_of(&root, &path);
+            let Some(address) = address.filter(|address| !known.contains(address)) else {
+                continue;
+            };
+            match Segment::open(self.directory, address.clone()) {
+                Ok(segment) => candidates.push((address, segment.facts)),
+                Err(error) => {
+                    let moved = offline::quarantine(self.directory, &address)?;
+                    self.lost.error(Part::Segment, &error, Affected::default());
+                    self.step(format!("moved {}", moved.display()));
+                }
+            }
+        }
+        // The widest first: what a merge has made covers what it was made from.
+        candidates.sort_by_key(|(address, facts)| {
+            let (first, last) = facts.sequences;
+            let width = last.number().saturating_sub(first.number());
+            (Reverse(width), Reverse(facts.level), Reverse(known.contains(address)))
+        });
+        let mut chosen: Vec<Listed> = Vec::new();
+        for candidate in candidates {
+            let (address, facts) = &candidate;
+            if chosen.iter().any(|other| overlaps(other, &candidate)) {
+                batch.delete(&manifest::key(address));
+                if self.directory.join(address.path()).is_file() {
+                    let moved = offline::quarantine(self.directory, address)?;
+                    let moved = moved.display();
+                    self.step(format!("moved {moved}: another segment covers its sequences"));
+                }
+                continue;
+            }
+            if !known.contains(address) {
+                self.step(format!("list {} in the manifest again", address.path().display()));
+                batch.put(&manifest::key(address), manifest::encode(facts));
+            }
+            chosen.push(candidate);
+        }
+        chosen.extend(gone);
+        Ok(chosen)
     }
 
     /// Facts that follow from the segments.

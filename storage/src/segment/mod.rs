@@ -13,13 +13,17 @@ pub(crate) mod directory;
 mod parts;
 mod reader;
 mod salvage;
-mod table;
+pub(crate) mod table;
 mod writer;
 
 use std::path::PathBuf;
 
 pub(crate) use directory::{Group, RowEntry, SeriesEntry};
 pub(crate) use reader::Segment;
+#[cfg(test)]
+pub(crate) use reader::decode_footer;
+#[cfg(test)]
+pub(crate) use writer::encode_footer;
 pub(crate) use writer::{SegmentWriter, SeriesRows, row_entry};
 
 use crate::model::{MetricNo, Sequence, SeriesId, TenantId, TimeRange};

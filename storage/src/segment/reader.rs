@@ -213,7 +213,7 @@ fn groups_with<'a>(
         .filter(move |group| overlaps(group.times, range) && holds(places, group.first, group.last))
 }
 
-pub(super) fn decode_footer(
+pub(crate) fn decode_footer(
     bytes: &[u8; FOOTER_LEN],
     file_bytes: u64,
 ) -> Option<(SegmentFacts, Extent)> {

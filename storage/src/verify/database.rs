@@ -43,6 +43,12 @@ fn read(kv: &Kv, family: Family, from: &[u8], last: Option<&[u8]>) -> Result<(),
     kv.scan(family, &[], from, |key, _| Ok::<_, Error>(last.is_none_or(|last| key <= last)))
 }
 
+/// Whether changes that were acknowledged are missing, or nobody knows.
+pub(crate) fn is_short(offline: &Offline) -> bool {
+    let newest = offline.kv.as_ref().map_or(0, Kv::newest_change);
+    offline.acknowledged.is_none_or(|acknowledged| acknowledged > newest)
+}
+
 /// Whether RocksDB's log reaches as far as was acknowledged.
 pub(crate) fn check_end(offline: &Offline, findings: &Findings) {
     match (&offline.kv, offline.acknowledged) {

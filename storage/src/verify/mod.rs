@@ -129,6 +129,8 @@ pub(crate) struct Examination {
     pub(crate) undefined: BTreeMap<TenantId, RoaringBitmap>,
     /// RocksDB has entries that cannot be read.
     pub(crate) database_damaged: bool,
+    /// RocksDB has lost changes that were acknowledged, or may have.
+    pub(crate) database_short: bool,
 }
 
 /// Reads everything in a directory that no server has open. `report` is told of bytes done and in
@@ -167,6 +169,7 @@ pub(crate) fn examine(
         logged: None,
         undefined: BTreeMap::new(),
         database_damaged: offline.kv.is_err(),
+        database_short: database::is_short(offline),
     };
     database::check_end(offline, &examination.findings);
     let files = recovery::segment_files(&offline.directory.join("segments"))?;
@@ -202,6 +205,10 @@ pub(crate) fn examine(
     }
     let readable = kv.filter(|_| !examination.database_damaged);
     let present = examination.read_segments(&offline.directory, readable, &progress);
+    if readable.is_none() {
+        let what = "not compared with anything, because RocksDB cannot be read";
+        examination.findings.add(Part::Definition, "index and log", what, Affected::default());
+    }
     if let Some(kv) = readable
         && let Err(error) = examination.read_index(kv, &present)
     {
@@ -415,9 +422,8 @@ pub(crate) fn verify_open(shared: &Shared) -> Result<Verified, Error> {
         for ((tenant, _), ids) in &checked.present {
             undefined(shared, segment, *tenant, ids)?;
         }
-        let (problems, _) = findings.into_problems(&BTreeMap::new());
-        if let Some(problem) = problems.into_iter().next() {
-            return Err(Error::corrupt("part", problem.to_string()));
+        if let Some(error) = findings.first_error() {
+            return Err(error);
         }
         verified.add(&checked.verified);
     }

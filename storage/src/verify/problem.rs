@@ -108,6 +108,8 @@ pub(crate) struct Findings {
 struct Found {
     problems: Vec<Problem>,
     more: u64,
+    /// What kept the first part that could not be read from being read.
+    first: Option<Error>,
 }
 
 impl Findings {
@@ -129,6 +131,10 @@ impl Findings {
 
     /// Adds what kept something from being read.
     pub(crate) fn error(&self, part: Part, error: &Error, affects: Affected) {
+        {
+            let mut found = self.found.lock().expect("no code panics while it holds the findings");
+            found.first.get_or_insert_with(|| error.clone());
+        }
         match error {
             Error::Corrupt { what, place } => self.add(part, place, format!("bad {what}"), affects),
             Error::Io { path, message } => {
@@ -152,6 +158,12 @@ impl Findings {
         }
         problems.sort_by(|a, b| (a.part, &a.place, &a.what).cmp(&(b.part, &b.place, &b.what)));
         (problems, found.more)
+    }
+
+    /// The first error among what was found.
+    pub(crate) fn first_error(&self) -> Option<Error> {
+        let found = self.found.lock().expect("no code panics while it holds the findings");
+        found.first.clone()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
