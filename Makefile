@@ -48,7 +48,7 @@ fuzz:
 fixture:
 	@.ci/setup-build
 	@.ci/setup-test
-	@$(CARGO) nextest run --locked -p moneta-tests --run-ignored only write_fixture
+	@UPDATE=1 $(CARGO) nextest run --locked -p moneta-tests format::
 
 bench:
 	@.ci/setup-build

@@ -37,6 +37,11 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
+    fn byte(&mut self) -> u8 {
+        let [byte, ..] = self.next().to_le_bytes();
+        byte
+    }
+
     fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % u64::try_from(end.max(1)).unwrap()).unwrap()
     }
@@ -96,7 +101,7 @@ fn mutate(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
                 }
             }
             2 => {
-                let value = random.next() as u8;
+                let value = random.byte();
                 if let Some(byte) = bytes.get_mut(at) {
                     *byte = value;
                 }
@@ -112,7 +117,7 @@ fn mutate(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
                 let more = other.get(random.below(other.len())..).unwrap_or_default();
                 bytes.splice(at.., more.iter().copied());
             }
-            6 => bytes.insert(at, random.next() as u8),
+            6 => bytes.insert(at, random.byte()),
             _ => {
                 let length = random.below(16);
                 let copied: Vec<u8> = bytes.iter().skip(at).take(length).copied().collect();

@@ -109,8 +109,11 @@ pub(crate) fn quarantine(directory: &Path, address: &SegmentAddress) -> Result<P
     let folder = to.parent().unwrap_or(directory);
     fs::create_dir_all(folder).map_err(failed)?;
     if to.exists() {
-        // Numbers are never used again, so this is the same file; the newer copy gives way.
-        return Err(Error::Invalid(format!("{} is there already", to.display())));
+        // It was put aside before, and its file is back at its place, damaged again. Both are kept.
+        let older = (1..u32::MAX).map(|number| to.with_extension(format!("seg.{number}")));
+        if let Some(free) = older.into_iter().find(|path| !path.exists()) {
+            fs::rename(&to, &free).map_err(failed)?;
+        }
     }
     fs::rename(&from, &to).map_err(failed)?;
     for path in [&from, &to] {

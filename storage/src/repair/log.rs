@@ -4,9 +4,10 @@
 use super::Mending;
 use crate::batch::Batch as Joint;
 use crate::error::Error;
-use crate::key::{Family, Key};
+use crate::key::{Fact, Family, Key};
 use crate::kv::Batch;
 use crate::model::{Sequence, TenantId, Timestamp};
+use crate::offline::Offline;
 use crate::verify::{Affected, Examination, Part};
 
 impl Mending<'_> {
@@ -14,7 +15,12 @@ impl Mending<'_> {
         let Some(logged) = &examination.logged else { return Ok(()) };
         let Some(kv) = self.kv.clone() else { return Ok(()) };
         let mut batch = Batch::default();
+        // Where the log begins may have been mended in this round.
+        let begin = Sequence::new(Offline::fact(&kv, Fact::TrimmedTo).unwrap_or(0)).next();
         for &(first, arrival) in &logged.unreadable {
+            if first < begin {
+                continue;
+            }
             let key = Key::Wal(first);
             let next = kv.key_from(Family::Wal, &Key::Wal(first.next()).encode())?;
             let next = next.and_then(|key| crate::key::decode_wal(&key));
@@ -28,6 +34,10 @@ impl Mending<'_> {
             self.step(format!("empty log record {first}, which does not decode"));
         }
         for &(first, next, arrival) in &logged.gaps {
+            let first = first.max(begin);
+            if first >= next {
+                continue;
+            }
             batch.put(&Key::Wal(first), empty(first, next, arrival));
             let place = format!("log records from {first} to before {next}");
             self.lost.add(Part::Log, place, "all their samples", Affected::default());

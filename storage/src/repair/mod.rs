@@ -10,6 +10,8 @@ mod index;
 mod log;
 mod salvage;
 mod segments;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 

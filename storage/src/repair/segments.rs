@@ -119,9 +119,8 @@ impl Mending<'_> {
         };
         let undefined = self.still_undefined(examination);
         for (address, facts) in &listed {
-            if examination.damaged.contains(&address.number) {
-                self.one_segment(address, facts, &listed)?;
-            } else if !undefined.is_empty() && self.holds(address, &undefined) {
+            let damaged = examination.damaged.contains(&address.number);
+            if damaged || !undefined.is_empty() && self.holds(address, &undefined) {
                 self.one_segment(address, facts, &listed)?;
             }
         }

@@ -8,7 +8,7 @@ use super::Progress;
 use super::problem::{Affected, Findings, Part};
 use super::record_log;
 use crate::error::Error;
-use crate::key::Family;
+use crate::key::{Fact, Family, Key};
 use crate::kv::Kv;
 use crate::offline::{self, Offline};
 use crate::roster;
@@ -46,7 +46,10 @@ fn read(kv: &Kv, family: Family, from: &[u8], last: Option<&[u8]>) -> Result<(),
 /// Whether changes that were acknowledged are missing, or nobody knows.
 pub(crate) fn is_short(offline: &Offline) -> bool {
     let newest = offline.kv.as_ref().map_or(0, Kv::newest_change);
-    offline.acknowledged.is_none_or(|acknowledged| acknowledged > newest)
+    let empty = offline.kv.as_ref().is_ok_and(|kv| {
+        kv.get(&Key::Fact(Fact::FormatVersion)).is_ok_and(|version| version.is_none())
+    });
+    empty || offline.acknowledged.is_none_or(|acknowledged| acknowledged > newest)
 }
 
 /// Whether RocksDB's log reaches as far as was acknowledged.
@@ -68,6 +71,12 @@ pub(crate) fn check_end(offline: &Offline, findings: &Findings) {
             check_records(offline, findings);
         }
         (Ok(_), None) => {}
+    }
+    if let Ok(kv) = &offline.kv
+        && !matches!(kv.get(&Key::Fact(Fact::FormatVersion)), Ok(Some(_)))
+    {
+        let place = offline::database(&offline.directory).display().to_string();
+        findings.add(Part::Facts, place, "no format version", Affected::default());
     }
     if roster::is_damaged(&offline.directory) {
         let place = format!("{}:0", offline.directory.join(roster::NAME).display());
