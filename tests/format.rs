@@ -168,8 +168,8 @@ fn a_directory_of_format_1_gives_the_answers_it_gave() {
     let expected = fs::read_to_string(fixture().join("expected.txt")).unwrap();
     let differs = |store: &Store| {
         let found = answers(store);
-        let lines = found.lines().zip(expected.lines());
-        let differing = lines.filter(|(found, expected)| found != expected).next();
+        let mut lines = found.lines().zip(expected.lines());
+        let differing = lines.find(|(found, expected)| found != expected);
         (differing.is_some() || found.len() != expected.len()).then(|| format!("{differing:?}"))
     };
     let (store, _clock) = open(directory.path(), NOW).unwrap();

@@ -149,7 +149,7 @@ fn of_a_damaged_segment_only_what_is_damaged_is_lost() {
     let original = tempfile::tempdir().unwrap();
     let before = stored(original.path());
     for segment in segments(original.path()) {
-        let length = fs::metadata(&segment).unwrap().len() as usize;
+        let length = fs::read(&segment).unwrap().len();
         let below = segment.strip_prefix(original.path()).unwrap();
         // Header; blocks at the beginning and in the middle; directory, table, top; footer.
         let places = [3, 40, length / 2, length * 3 / 4, length - 500, length - 100, length - 40];
@@ -209,6 +209,9 @@ fn database_files(directory: &Path, matches: impl Fn(&str) -> bool) -> Vec<PathB
     paths
 }
 
+/// A way to damage a file, with its name.
+type Way<'a> = (&'a str, &'a dyn Fn(&Path));
+
 /// What was flushed is there.
 fn check_flushed(before: &Samples, after: &Samples, what: &str) {
     for (series, rows) in before {
@@ -233,8 +236,8 @@ fn any_file_of_rocksdb_may_be_damaged_or_missing() {
     let mut noticed = 0;
     for (number, path) in database_files(original.path(), ours).into_iter().enumerate() {
         let below = path.strip_prefix(original.path()).unwrap();
-        let length = fs::metadata(&path).unwrap().len() as usize;
-        let ways: [(&str, &dyn Fn(&Path)); 4] = [
+        let length = fs::read(&path).unwrap().len();
+        let ways: [Way<'_>; 4] = [
             ("flipped", &|path| flip(path, length / 2)),
             ("flipped at its end", &|path| flip(path, length.saturating_sub(20))),
             ("shortened", &|path| {
