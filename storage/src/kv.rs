@@ -99,10 +99,7 @@ impl Batch {
 /// A table file of the database.
 pub(crate) struct KvFile {
     pub(crate) family: String,
-    /// Name below the database's folder.
-    pub(crate) name: String,
     pub(crate) bytes: u64,
-    pub(crate) entries: u64,
     pub(crate) first: Vec<u8>,
     pub(crate) last: Vec<u8>,
 }
@@ -145,9 +142,7 @@ impl Kv {
     pub(crate) fn files(&self) -> Result<Vec<KvFile>, Error> {
         let files = self.db.live_files()?.into_iter().map(|file| KvFile {
             family: file.column_family_name,
-            name: file.name.trim_start_matches('/').to_owned(),
             bytes: u64::try_from(file.size).unwrap_or(u64::MAX),
-            entries: file.num_entries,
             first: file.start_key.unwrap_or_default(),
             last: file.end_key.unwrap_or_default(),
         });

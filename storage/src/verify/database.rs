@@ -1,8 +1,9 @@
 //! RocksDB's own files: every entry of every family is read, with checksums; a log that ends before
 //! what was acknowledged is searched for the record that does not verify.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Progress;
 use super::problem::{Affected, Findings, Part};
@@ -14,23 +15,30 @@ use crate::offline::{self, Offline};
 use crate::roster;
 
 /// Reads all families.
-pub(crate) fn check(kv: &Kv, findings: &Findings, progress: &Progress<'_>) -> Result<u64, Error> {
+pub(crate) fn check(
+    kv: &Kv,
+    folder: &Path,
+    findings: &Findings,
+    progress: &Progress<'_>,
+) -> Result<u64, Error> {
     let files = kv.files()?;
     let mut bytes = 0;
     for family in Family::ALL {
         let ours = || files.iter().filter(|file| file.family == family.name());
         let family_bytes: u64 = ours().map(|file| file.bytes).sum();
         if read(kv, family, &[], None).is_err() {
-            // Whatever is damaged ends a reading; the files apart tell how much it is.
-            for file in ours() {
-                if let Err(error) = read(kv, family, &file.first, Some(&file.last)) {
-                    let what = format!("{} entries of {}: {error}", file.entries, family.name());
-                    findings.add(Part::Database, &file.name, what, Affected::default());
+            // Whatever is damaged ends a reading, so the spans of the files are read apart. Files
+            // overlap: RocksDB's words name the one that is damaged, and are given once.
+            let mut said = BTreeSet::new();
+            let spans = ours().map(|file| (file.first.as_slice(), Some(file.last.as_slice())));
+            for (first, last) in spans.chain([(&[][..], None)]) {
+                if let Err(error) = read(kv, family, first, last) {
+                    said.insert(error.to_string());
                 }
             }
-            if let Err(error) = read(kv, family, &[], None) {
-                let what = error.to_string();
-                findings.add(Part::Database, family.name(), what, Affected::default());
+            for words in said {
+                let place = format!("{}, entries of {}", folder.display(), family.name());
+                findings.add(Part::Database, place, words, Affected::default());
             }
         }
         bytes += family_bytes;
@@ -73,7 +81,7 @@ pub(crate) fn check_end(offline: &Offline, findings: &Findings) {
         (Ok(_), None) => {}
     }
     if let Ok(kv) = &offline.kv
-        && !matches!(kv.get(&Key::Fact(Fact::FormatVersion)), Ok(Some(_)))
+        && matches!(kv.get(&Key::Fact(Fact::FormatVersion)), Ok(None))
     {
         let place = offline::database(&offline.directory).display().to_string();
         findings.add(Part::Facts, place, "no format version", Affected::default());

@@ -195,7 +195,8 @@ pub(crate) fn examine(
     let progress = Progress::new(total.saturating_add(database_bytes), report);
     if let Some(kv) = kv {
         let before = examination.findings.count();
-        match database::check(kv, &examination.findings, &progress) {
+        let folder = offline::database(&offline.directory);
+        match database::check(kv, &folder, &examination.findings, &progress) {
             Ok(bytes) => examination.verified.database_bytes = bytes,
             Err(error) => {
                 examination.findings.error(Part::Database, &error, Affected::default());
