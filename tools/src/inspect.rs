@@ -165,7 +165,7 @@ fn whole(found: &Inspection) -> Value {
             found.quarantine.iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
     });
     if contents.segments > 0 {
-        answer["blocks"] = json!({
+        let blocks = json!({
             "row_blocks": contents.row_blocks,
             "row_samples": contents.row_samples,
             "series_blocks": contents.series_blocks,
@@ -175,6 +175,9 @@ fn whole(found: &Inspection) -> Value {
             "parts": rows(parts(contents)),
             "codecs": rows(codecs(contents)),
         });
+        if let Some(answer) = answer.as_object_mut() {
+            answer.insert("blocks".to_owned(), blocks);
+        }
     }
     answer
 }
