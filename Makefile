@@ -7,12 +7,14 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/moneta
 CARGO := .ci/cargo
 DATA  ?= $(CACHE)/run
 
-.PHONY: run build test crash bench check format clean help
+.PHONY: run build test crash fuzz fixture bench check format clean help
 
 help:
 	@echo "make run     build, start the server on 127.0.0.1:8070 with this machine's own metrics"
 	@echo "make test    build and run every test, real clients included"
 	@echo "make crash   long tests of kills, power cuts and full disks: MONETA_CRASHES=500 MONETA_SEED=n"
+	@echo "make fuzz    every decoder under mutated input: SECONDS=60 MONETA_SEED=n"
+	@echo "make fixture writes the data directory that tests of the format open"
 	@echo "make bench   micro-benchmarks (criterion)"
 	@echo "make check   format, clippy and docs, warnings as errors"
 	@echo "make clean   remove the data directory of 'make run' and the build cache"
@@ -35,6 +37,19 @@ crash:
 	@MONETA_CRASHES=$(or $(MONETA_CRASHES),500) MONETA_SEED=$(or $(MONETA_SEED),$(shell date +%s)) \
 	  MONETA_LOG_MB=$(or $(MONETA_LOG_MB),5000) \
 	  $(CARGO) nextest run --locked -p moneta-tests --no-capture crash power_cut disk_full log_rules
+
+# Each target of the fuzzer so many seconds; the memory an input may ask for is bounded as well.
+fuzz:
+	@.ci/setup-build
+	@.ci/setup-test
+	@ulimit -v 16000000; MONETA_FUZZ_SECONDS=$(or $(SECONDS),60) MONETA_SEED=$(or $(MONETA_SEED),$(shell date +%s)) \
+	  $(CARGO) nextest run --locked -p moneta-storage --no-fail-fast --success-output final fuzz
+
+# Writes tests/fixtures/format-v1 anew. Only while format version 1 is not released.
+fixture:
+	@.ci/setup-build
+	@.ci/setup-test
+	@UPDATE=1 $(CARGO) nextest run --locked -p moneta-tests format::
 
 bench:
 	@.ci/setup-build

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 
 use moneta_storage::fail_point::Point;
 use moneta_storage::model::{Selector, TimeRange};
+use moneta_storage::verify::verify;
 use moneta_storage::{Error, Store};
 use moneta_tests::{crash, open};
 
@@ -82,6 +83,7 @@ fn run_until_killed(directory: &Path, first: u64, acks: u64) -> Option<u64> {
 /// Checks everything and returns the number of the next write: one past the last that is stored,
 /// which may be one more than was acknowledged.
 fn check(directory: &Path, acknowledged: u64, context: &str) -> u64 {
+    assert_eq!(verify(directory, &|_, _| {}).unwrap().problems, [], "{context}");
     let (store, _clock) = open(directory, NOW).unwrap();
     let next = stored_writes(&store, context);
     // The write that was on its way may have been committed without its acknowledgement being heard.

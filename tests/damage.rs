@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use moneta_storage::clock::ManualClock;
 use moneta_storage::model::{TenantId, TimeRange, Timestamp};
+use moneta_storage::verify::verify;
 use moneta_storage::{Error, ErrorKind, Store, StoreConfig};
 use moneta_tests::{key, open, write};
 
@@ -28,6 +29,12 @@ fn stored(directory: &Path) -> (Store, TenantId) {
     write(&store, tenant, &[(&cpu, NOW, 1.5, Some("{\"a\": \"b\"}"))]).unwrap();
     store.flush().unwrap();
     (store, tenant)
+}
+
+/// Opens a directory only if nothing is damaged that opening looks at.
+fn strictly(directory: &Path) -> Result<Store, Error> {
+    let config = StoreConfig { strict: true, ..StoreConfig::default() };
+    Store::open(directory, config, ManualClock::at(Timestamp::from_millis(NOW)))
 }
 
 fn segment_files(directory: &Path) -> Vec<PathBuf> {
@@ -71,7 +78,9 @@ fn a_flipped_bit_anywhere_in_a_segment_is_found_and_named() {
             let mut damaged = whole.clone();
             damaged[at] ^= 1 << (at % 8);
             fs::write(&file, &damaged).unwrap();
-            let outcome = open(directory.path(), NOW).and_then(|(store, _clock)| {
+            let found = verify(directory.path(), &|_, _| {}).unwrap().problems;
+            assert!(found.iter().any(|found| found.place.contains(&name)), "byte {at}: {found:?}");
+            let outcome = strictly(directory.path()).and_then(|store| {
                 // A read may not touch the damaged part, but it must not be wrong.
                 match sum(&store, tenant) {
                     Ok(read) => assert_eq!(read, right, "{name} byte {at}"),
@@ -84,6 +93,7 @@ fn a_flipped_bit_anywhere_in_a_segment_is_found_and_named() {
             assert!(error.to_string().contains(&name), "{error}");
         }
         fs::write(&file, &whole).unwrap();
+        assert_eq!(verify(directory.path(), &|_, _| {}).unwrap().problems, []);
     }
 }
 
@@ -97,15 +107,47 @@ fn a_shortened_segment_is_found_and_named() {
         let whole = fs::read(&file).unwrap();
         for length in [0, 1, 15, 16, 95, whole.len() / 2, whole.len() - 1] {
             fs::write(&file, &whole[..length]).unwrap();
-            let error = open(directory.path(), NOW).map(|_| ()).unwrap_err();
+            let found = verify(directory.path(), &|_, _| {}).unwrap().problems;
+            assert!(found.iter().any(|found| found.place.contains(&name)), "{found:?}");
+            let error = strictly(directory.path()).map(|_| ()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
             assert!(error.to_string().contains(&name), "{error}");
         }
         fs::remove_file(&file).unwrap();
-        let error = open(directory.path(), NOW).map(|_| ()).unwrap_err();
+        let error = strictly(directory.path()).map(|_| ()).unwrap_err();
         assert!(error.to_string().contains(&name), "{error}");
         fs::write(&file, &whole).unwrap();
     }
+}
+
+#[test]
+fn a_start_goes_on_without_a_damaged_segment() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, tenant) = stored(directory.path());
+    drop(store);
+    let files = segment_files(directory.path());
+    let merged = files[0].clone();
+    let whole = fs::read(&merged).unwrap();
+    fs::write(&merged, &whole[..whole.len() - 1]).unwrap();
+    for start in 0..2 {
+        let (store, _clock) = open(directory.path(), NOW).unwrap();
+        assert_eq!(store.stats().quarantined, 1, "start {start}");
+        let quarantined = store.quarantined();
+        assert_eq!(quarantined[0].samples, 1000);
+        assert!(quarantined[0].path.starts_with(directory.path().join("quarantine")));
+        let newest = if start == 0 { 1.5 } else { 2.5 };
+        assert_eq!(sum(&store, tenant).unwrap(), (1, newest));
+        write(&store, tenant, &[(&key("cpu", &[("host", "a")]), NOW, 2.5, None)]).unwrap();
+        store.flush().unwrap();
+        store.merge().unwrap();
+        assert_eq!(sum(&store, tenant).unwrap(), (1, 2.5));
+        assert_eq!(store.verify().unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+    // Nothing is merged across the gap. Back at its place, the segment is part of the store again.
+    assert_eq!(segment_files(directory.path()).len(), 3);
+    fs::write(&merged, &whole).unwrap();
+    let (store, _clock) = open(directory.path(), NOW).unwrap();
+    assert_eq!((store.stats().quarantined, sum(&store, tenant).unwrap().0), (0, 1001));
 }
 
 #[test]

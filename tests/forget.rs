@@ -27,11 +27,23 @@ const SERIES: u8 = 6;
 #[derive(Clone, Debug)]
 enum Op {
     /// Samples of one request: series, minutes before now, value.
-    Write { tenant: usize, samples: Vec<(u8, i64, i16)> },
+    Write {
+        tenant: usize,
+        samples: Vec<(u8, i64, i16)>,
+    },
     /// A regular series long enough for series blocks.
-    Backfill { series: u8, start: i64, count: i64 },
+    Backfill {
+        series: u8,
+        start: i64,
+        count: i64,
+    },
     /// Deletes series of a host, from so many minutes before now, for so many minutes.
-    Delete { tenant: usize, host: u8, start: i64, length: i64 },
+    Delete {
+        tenant: usize,
+        host: u8,
+        start: i64,
+        length: i64,
+    },
     Policies(usize),
     /// Hours.
     Wait(i64),
@@ -98,9 +110,7 @@ impl Model {
 
     fn delete(&mut self, tenant: usize, host: u8, range: TimeRange) {
         self.samples.retain(|(owner, series, time), _| {
-            *owner != tenant
-                || series / 2 != host
-                || !range.contains(Timestamp::from_millis(*time))
+            *owner != tenant || series / 2 != host || !range.contains(Timestamp::from_millis(*time))
         });
     }
 

@@ -26,7 +26,11 @@ mod feed;
 #[cfg(test)]
 mod forget;
 #[cfg(test)]
+mod format;
+#[cfg(test)]
 mod index;
+#[cfg(test)]
+mod isolation;
 #[cfg(test)]
 mod log_rules;
 #[cfg(test)]
@@ -39,5 +43,7 @@ mod power_cut;
 mod random;
 #[cfg(test)]
 mod read_only_server;
+#[cfg(test)]
+mod repair;
 #[cfg(test)]
 mod tidy;

@@ -122,6 +122,7 @@ struct Storage {
     segment_bytes: Gauge,
     flushed_bytes: Gauge,
     merged_bytes: Gauge,
+    quarantined: Gauge,
 }
 
 /// What the kernel says of this process, refreshed when asked for.
@@ -228,6 +229,7 @@ impl Telemetry {
                 "Bytes of segments that merges have written since the start",
                 &storage.merged_bytes,
             ),
+            ("storage_segments_quarantined", "Segments that cannot be read", &storage.quarantined),
         ] {
             registry.register(name, help, gauge.clone());
         }
@@ -366,6 +368,7 @@ impl Telemetry {
             (&storage.segment_bytes, stats.segment_bytes),
             (&storage.flushed_bytes, stats.flushed_bytes),
             (&storage.merged_bytes, stats.merged_bytes),
+            (&storage.quarantined, stats.quarantined),
         ] {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         }

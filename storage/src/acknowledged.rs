@@ -44,6 +44,12 @@ impl Acknowledged {
         Ok(())
     }
 
+    /// Records `newest`, whatever was recorded before.
+    pub(crate) fn reset(&self, newest: u64) -> Result<(), Error> {
+        *self.newest.lock().expect("no code panics while it holds the record") = newest;
+        self.write(newest)
+    }
+
     fn write(&self, newest: u64) -> Result<(), Error> {
         let mut bytes = newest.to_le_bytes().to_vec();
         seal(&mut bytes, 0);
@@ -67,6 +73,19 @@ impl Acknowledged {
         let mut recorded = self.newest.lock().expect("no code panics while it holds the record");
         *recorded = newest;
         self.write(newest)
+    }
+}
+
+/// What the file in `directory` says; 0 if it is not there or empty, `None` if it does not verify.
+pub(crate) fn recorded(directory: &Path) -> Result<Option<u64>, Error> {
+    let path = directory.join("acknowledged");
+    match std::fs::read(&path) {
+        Ok(bytes) if bytes.is_empty() => Ok(Some(0)),
+        Ok(bytes) => {
+            Ok(unseal(&bytes).and_then(|newest| newest.try_into().ok()).map(u64::from_le_bytes))
+        }
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(Some(0)),
+        Err(source) => Err(Error::io(&path, &source)),
     }
 }
 

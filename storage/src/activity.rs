@@ -49,10 +49,7 @@ pub(crate) fn correct(shared: &Shared, days: &BTreeSet<i32>) -> Result<(), Error
 }
 
 /// Which series have rows on `days`.
-fn stored(
-    shared: &Shared,
-    days: &BTreeSet<i32>,
-) -> Result<BTreeMap<Day, RoaringBitmap>, Error> {
+fn stored(shared: &Shared, days: &BTreeSet<i32>) -> Result<BTreeMap<Day, RoaringBitmap>, Error> {
     let mut found: BTreeMap<Day, RoaringBitmap> = BTreeMap::new();
     let metric_of = metric_lookup(&shared.index);
     let moment = shared.live.moment();
@@ -98,9 +95,8 @@ pub(crate) fn days_of(
     each_day(shared, |tenant, day, _| {
         let start = Timestamp::from_millis(i64::from(day).saturating_mul(PARTITION_MS));
         let span = TimeRange::new(start, start.plus_millis(PARTITION_MS));
-        let hides = |tombstone: &&Arc<Tombstone>| {
-            tombstone.tenant == tenant && tombstone.overlaps(span)
-        };
+        let hides =
+            |tombstone: &&Arc<Tombstone>| tombstone.tenant == tenant && tombstone.overlaps(span);
         if tombstones.iter().any(hides) {
             found.insert(day);
         }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::feed::Consumer;
-use crate::model::Keep;
 use crate::kv::Sync;
 use crate::limits::Limits;
+use crate::model::Keep;
 use crate::space::{Disk, FreeSpace, SystemDisk};
 
 /// When a write is acknowledged.

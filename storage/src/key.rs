@@ -369,13 +369,6 @@ pub(crate) fn decode_floors(key: &[u8]) -> Option<TenantId> {
     rest.is_empty().then(|| TenantId::new(tenant))
 }
 
-/// Reads tenant and day of an activity key.
-pub(crate) fn decode_activity(key: &[u8]) -> Option<(TenantId, i32)> {
-    let (tenant, rest) = take_u32(key)?;
-    let (day, rest) = take_u32(rest)?;
-    rest.is_empty().then(|| (TenantId::new(tenant), unflip(day)))
-}
-
 /// Reads the number of a tombstone's or a deletion's key.
 pub(crate) fn decode_numbered(key: &[u8]) -> Option<u64> {
     let (_, number) = key.split_first()?;
@@ -412,6 +405,36 @@ pub(crate) fn decode_metric(key: &[u8]) -> Option<(TenantId, MetricNo)> {
 pub(crate) fn decode_tenant(key: &[u8]) -> Option<TenantId> {
     let (tenant, rest) = take_u32(key.strip_prefix(&TENANT_PREFIX)?)?;
     rest.is_empty().then(|| TenantId::new(tenant))
+}
+
+/// What all keys of definitions begin with.
+pub(crate) const DEFINITION_PREFIX: [u8; 1] = [SERIES_BY_ID];
+/// What all keys of series by hash begin with.
+pub(crate) const HASH_PREFIX: [u8; 1] = [SERIES_BY_HASH];
+
+/// Reads the key of a definition.
+pub(crate) fn decode_definition(key: &[u8]) -> Option<(TenantId, SeriesId)> {
+    let (tenant, rest) = take_u32(key.strip_prefix(&DEFINITION_PREFIX)?)?;
+    let (series, rest) = take_u32(rest)?;
+    rest.is_empty().then(|| (TenantId::new(tenant), SeriesId::new(series)))
+}
+
+/// Reads a key of series by hash.
+pub(crate) fn decode_hash(key: &[u8]) -> Option<(TenantId, u128)> {
+    let (tenant, rest) = take_u32(key.strip_prefix(&HASH_PREFIX)?)?;
+    Some((TenantId::new(tenant), u128::from_be_bytes(rest.try_into().ok()?)))
+}
+
+/// Reads the tenant of a posting key.
+pub(crate) fn decode_posting_tenant(key: &[u8]) -> Option<TenantId> {
+    Some(TenantId::new(take_u32(key)?.0))
+}
+
+/// Reads a key of activity.
+pub(crate) fn decode_activity(key: &[u8]) -> Option<(TenantId, i32)> {
+    let (tenant, rest) = take_u32(key)?;
+    let (day, rest) = take_u32(rest)?;
+    rest.is_empty().then(|| (TenantId::new(tenant), unflip(day)))
 }
 
 /// Reads name and value of a posting key.

@@ -78,6 +78,21 @@ impl Batch {
         self.changes.push(Change::Merge(key.family(), key.encode(), id_set::encode_bitmap(ids)));
     }
 
+    /// Sets a value under a key that is encoded already.
+    pub(crate) fn put_raw(&mut self, family: Family, key: Vec<u8>, value: Vec<u8>) {
+        self.changes.push(Change::Put(family, key, value));
+    }
+
+    /// Deletes a key that is encoded already.
+    pub(crate) fn delete_raw(&mut self, family: Family, key: Vec<u8>) {
+        self.changes.push(Change::Delete(family, key));
+    }
+
+    /// How many changes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.changes.len()
+    }
+
     /// Deletes the keys from `from` up to, but without, `to`.
     pub(crate) fn delete_range(&mut self, from: &Key<'_>, to: &Key<'_>) {
         self.changes.push(Change::DeleteRange(from.family(), from.encode(), to.encode()));
@@ -102,29 +117,57 @@ impl Batch {
     }
 }
 
+/// A table file of the database.
+pub(crate) struct KvFile {
+    pub(crate) family: String,
+    pub(crate) bytes: u64,
+    pub(crate) first: Vec<u8>,
+    pub(crate) last: Vec<u8>,
+}
+
 impl Kv {
-    /// Opens or creates the database in `directory`.
+    /// Opens or creates the database in `directory`. A folder with something in it is not taken for
+    /// a new database: without the file that names the others RocksDB would remove them all.
     pub(crate) fn open(directory: &Path, sizes: &KvSizes) -> Result<Self, Error> {
-        let cache = Cache::new_lru_cache(sizes.cache_bytes);
-        // A log file would be given the size of the log's write buffer, half a gigabyte, at once; and
-        // what is replayed from the log would be written out again. These have no setters.
-        let mut options = Options::default()
-            .get_options_from_string("allow_fallocate=false;avoid_flush_during_recovery=true")?;
-        options.create_if_missing(true);
-        options.create_missing_column_families(true);
-        options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
-        options.set_recycle_log_file_num(0);
-        options.set_max_total_wal_size(sizes.live_log_bytes.saturating_mul(2));
-        options.set_keep_log_file_num(4);
-        options.set_max_log_file_size(4 << 20);
-        options.set_max_open_files(256);
-        options.set_bytes_per_sync(1 << 20);
-        options.increase_parallelism(2);
-        let families = Family::ALL.map(|family| {
-            ColumnFamilyDescriptor::new(family.name(), family_options(family, sizes, &cache))
-        });
+        if !directory.join("CURRENT").is_file() && holds_tables(directory) {
+            let place = directory.join("CURRENT").display().to_string();
+            return Err(Error::corrupt("or missing content (there are tables)", place));
+        }
+        let (options, cache) = open_options(sizes)?;
+        let families = families(sizes, &cache);
         let db = Db::open_cf_descriptors(&options, directory, families)?;
         Ok(Kv { db: Arc::new(db), acknowledged: None, manifest: Arc::default() })
+    }
+
+    /// Opens the database in `directory` without changing anything in it.
+    pub(crate) fn open_read_only(directory: &Path, sizes: &KvSizes) -> Result<Self, Error> {
+        let (mut options, cache) = open_options(sizes)?;
+        options.create_if_missing(false);
+        options.create_missing_column_families(false);
+        let families = families(sizes, &cache);
+        let db = Db::open_cf_descriptors_read_only(&options, directory, families, false)?;
+        Ok(Kv { db: Arc::new(db), acknowledged: None, manifest: Arc::default() })
+    }
+
+    /// Makes a database that can be opened of what is whole in a damaged one. Entries may be missing
+    /// then, or back that had been deleted.
+    pub(crate) fn salvage(directory: &Path, sizes: &KvSizes) -> Result<(), Error> {
+        let cache = Cache::new_lru_cache(sizes.cache_bytes);
+        // One set of options serves all families there: the one that knows how to unite sets.
+        let mut options = family_options(Family::Posting, sizes, &cache);
+        options.create_if_missing(false);
+        Ok(Db::repair(&options, directory)?)
+    }
+
+    /// The table files.
+    pub(crate) fn files(&self) -> Result<Vec<KvFile>, Error> {
+        let files = self.db.live_files()?.into_iter().map(|file| KvFile {
+            family: file.column_family_name,
+            bytes: u64::try_from(file.size).unwrap_or(u64::MAX),
+            first: file.start_key.unwrap_or_default(),
+            last: file.end_key.unwrap_or_default(),
+        });
+        Ok(files.collect())
     }
 
     fn family(&self, family: Family) -> Arc<BoundColumnFamily<'_>> {
@@ -220,6 +263,11 @@ impl Kv {
         raw.seek_for_prev(key.encode());
         raw.status()?;
         Ok(raw.key().map(<[u8]>::to_vec))
+    }
+
+    /// The first key of a family at or after `from`.
+    pub(crate) fn key_from(&self, family: Family, from: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.cursor(family, from).entry()?.map(|(key, _)| key.to_vec()))
     }
 
     /// Number of the newest change RocksDB has taken.
@@ -318,11 +366,51 @@ impl Cursor<'_> {
     }
 }
 
+/// Whether a folder holds files of a database.
+fn holds_tables(directory: &Path) -> bool {
+    std::fs::read_dir(directory).is_ok_and(|entries| {
+        entries.flatten().any(|entry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            name.starts_with("MANIFEST-") || name.ends_with(".sst") || name.ends_with(".log")
+        })
+    })
+}
+
+fn open_options(sizes: &KvSizes) -> Result<(Options, Cache), Error> {
+    let cache = Cache::new_lru_cache(sizes.cache_bytes);
+    // A log file would be given the size of the log's write buffer, half a gigabyte, at once; and
+    // what is replayed from the log would be written out again. These have no setters.
+    let mut options = Options::default()
+        .get_options_from_string("allow_fallocate=false;avoid_flush_during_recovery=true")?;
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    options.set_recycle_log_file_num(0);
+    options.set_max_total_wal_size(sizes.live_log_bytes.saturating_mul(2));
+    options.set_keep_log_file_num(4);
+    options.set_max_log_file_size(4 << 20);
+    options.set_max_open_files(256);
+    options.set_bytes_per_sync(1 << 20);
+    options.increase_parallelism(2);
+    Ok((options, cache))
+}
+
+fn families<'a>(
+    sizes: &'a KvSizes,
+    cache: &'a Cache,
+) -> impl Iterator<Item = ColumnFamilyDescriptor> + use<'a> {
+    Family::ALL.into_iter().map(|family| {
+        ColumnFamilyDescriptor::new(family.name(), family_options(family, sizes, cache))
+    })
+}
+
 fn family_options(family: Family, sizes: &KvSizes, cache: &Cache) -> Options {
     let mut options = Options::default();
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
-    table.set_format_version(5);
+    // The first in which every byte of a table, its footer too, stands under a checksum.
+    table.set_format_version(6);
     options.set_compression_type(DBCompressionType::Lz4);
     match family {
         Family::Wal => {

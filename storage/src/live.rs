@@ -11,6 +11,7 @@ use crate::deletion::Tombstone;
 use crate::fail_point::{self, Point};
 use crate::head::{Generation, Run};
 use crate::model::{Sequence, TenantId};
+use crate::quarantine::Quarantined;
 use crate::segment::Segment;
 
 /// The live data of a store.
@@ -19,6 +20,8 @@ pub(crate) struct Live {
     state: Mutex<State>,
     /// Held from the check to the commit of a change of segments; taken before `state`.
     turn: Mutex<()>,
+    /// What could not be opened at start.
+    quarantined: Vec<Quarantined>,
 }
 
 /// Held for an append or for cloning handles, never while decoding or during I/O.
@@ -50,6 +53,24 @@ impl Live {
     /// Waits for its turn to change segments.
     pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().expect("no code panics while it changes segments")
+    }
+
+    pub(crate) fn set_quarantined(&mut self, quarantined: Vec<Quarantined>) {
+        self.quarantined = quarantined;
+    }
+
+    /// Segments that could not be opened at start.
+    pub(crate) fn quarantined(&self) -> &[Quarantined] {
+        &self.quarantined
+    }
+
+    /// Whether a segment of the partition is missing. A merge takes neighbours only, and where one is
+    /// missing nobody knows which are: the sequences of the result would cover those of the missing one.
+    pub(crate) fn has_gap(&self, class: u8, partition: i32) -> bool {
+        let here = |missing: &Quarantined| {
+            (missing.address.class, missing.address.partition) == (class, partition)
+        };
+        self.quarantined.iter().any(here)
     }
 
     pub(crate) fn moment(&self) -> Moment {
@@ -96,7 +117,8 @@ impl State {
 
     /// Whether the head may hold a row that was written at `upto` or before.
     pub(crate) fn head_reaches(&self, upto: Sequence) -> bool {
-        let open = self.open.runs.iter().flat_map(|run| &run.blocks).map(|(entry, _)| entry.sequences.0);
+        let open =
+            self.open.runs.iter().flat_map(|run| &run.blocks).map(|(entry, _)| entry.sequences.0);
         let open = open.chain(self.open.batches.first().map(|batch| batch.first));
         !self.closed.is_empty() || open.into_iter().any(|first| first <= upto)
     }

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::acknowledged::Acknowledged;
+use crate::acknowledged::{self, Acknowledged};
 use crate::batch::{self, Batch as Joint};
 use crate::config::{Durability, StoreConfig};
 use crate::deletion;
@@ -20,6 +20,7 @@ use crate::live::Live;
 use crate::manifest;
 use crate::model::{Sequence, TenantId, Timestamp};
 use crate::output::metric_lookup;
+use crate::quarantine::{self, Quarantined};
 use crate::retention::Retention;
 use crate::segment::{Segment, SegmentAddress, partition_of};
 
@@ -43,6 +44,14 @@ pub(crate) struct Opened {
 /// Opens everything. Nothing is removed before it is known that nothing is missing.
 pub(crate) fn open(directory: &Path, config: &StoreConfig) -> Result<Opened, Error> {
     let sizes = KvSizes { live_log_bytes: config.live_log_bytes, cache_bytes: config.cache_bytes };
+    if acknowledged::recorded(directory)?.is_none() {
+        let place = format!("{}:0", directory.join("acknowledged").display());
+        let error = Error::corrupt("checksum", place);
+        if config.strict {
+            return Err(error);
+        }
+        tracing::error!(%error, "whether the log is complete is not known");
+    }
     let acknowledged = Arc::new(Acknowledged::open(directory)?);
     let mut kv = Kv::open(&directory.join("rocksdb"), &sizes)?;
     let lost = match acknowledged.shortfall(kv.newest_change()) {
@@ -55,8 +64,10 @@ pub(crate) fn open(directory: &Path, config: &StoreConfig) -> Result<Opened, Err
     }
     check_format(directory, &kv)?;
     let index = Index::open(kv.clone())?;
-    let live = Live::default();
-    let Found { segments, orphans, greatest } = open_segments(directory, &kv)?;
+    let mut live = Live::default();
+    let Found { segments, quarantined, orphans, greatest } =
+        open_segments(directory, &kv, config.strict)?;
+    live.set_quarantined(quarantined);
     live.lock().swap_segments(&[], segments);
     let trimmed = Sequence::new(fact(&kv, Fact::TrimmedTo)?.unwrap_or(0));
     let (newest, mut last_arrival) = replay(&kv, &index, &live, trimmed)?;
@@ -140,29 +151,40 @@ fn check_format(directory: &Path, kv: &Kv) -> Result<(), Error> {
 struct Found {
     /// Those of the manifest.
     segments: Vec<Arc<Segment>>,
+    /// Those of the manifest that did not open.
+    quarantined: Vec<Quarantined>,
     /// Files that the manifest does not list.
     orphans: Vec<PathBuf>,
     /// The greatest number of any file.
     greatest: u64,
 }
 
-/// Opens the segments of the manifest and finds the files that it does not list.
-fn open_segments(directory: &Path, kv: &Kv) -> Result<Found, Error> {
+/// Opens the segments of the manifest and finds the files that it does not list. A damaged segment
+/// is put aside, unless `strict`; where the system refuses to read, nothing is known of the segment.
+fn open_segments(directory: &Path, kv: &Kv, strict: bool) -> Result<Found, Error> {
     let mut segments = Vec::new();
+    let mut quarantined = Vec::new();
     kv.scan(Family::Manifest, &[], &[], |key, value| {
         let corrupt = || Error::corrupt("manifest entry", format!("{key:02x?}"));
         let (class, partition, number) = key::decode_segment(key).ok_or_else(corrupt)?;
         let facts = manifest::decode(value).ok_or_else(corrupt)?;
         let address = SegmentAddress { class, partition, number };
-        let segment = Segment::open(directory, address.clone())?;
-        if segment.facts != facts {
-            let path = directory.join(address.path());
-            return Err(Error::corrupt(
-                "footer (not the one in the manifest)",
-                path.display().to_string(),
-            ));
+        let opened = Segment::open(directory, address.clone()).and_then(|segment| {
+            let agrees = segment.facts == facts;
+            let footer = "footer (not the one in the manifest)";
+            if agrees { Ok(segment) } else { Err(segment.mismatch(footer)) }
+        });
+        match opened {
+            Ok(segment) => segments.push(Arc::new(segment)),
+            Err(error) if strict => return Err(error),
+            Err(error @ Error::Corrupt { .. }) => {
+                quarantined.push(quarantine::put_in(directory, address, &facts, &error)?);
+            }
+            Err(error) if !directory.join(address.path()).exists() => {
+                quarantined.push(quarantine::put_in(directory, address, &facts, &error)?);
+            }
+            Err(error) => return Err(error),
         }
-        segments.push(Arc::new(segment));
         Ok::<_, Error>(true)
     })?;
     let known: std::collections::HashSet<PathBuf> = segments
@@ -178,10 +200,10 @@ fn open_segments(directory: &Path, kv: &Kv) -> Result<Found, Error> {
             orphans.push(path);
         }
     }
-    Ok(Found { segments, orphans, greatest })
+    Ok(Found { segments, quarantined, orphans, greatest })
 }
 
-fn segment_files(root: &Path) -> Result<Vec<PathBuf>, Error> {
+pub(crate) fn segment_files(root: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
     let mut folders = vec![root.to_path_buf()];
     while let Some(folder) = folders.pop() {

@@ -85,9 +85,8 @@ impl TenantSieve {
             .filter(|tombstone| tombstone.series.contains(series.number()))
             .collect();
         let visible = |time: i64, sequence: u64| {
-            let hides = |tombstone: &&Tombstone| {
-                tombstone.hides(series, time, Sequence::new(sequence))
-            };
+            let hides =
+                |tombstone: &&Tombstone| tombstone.hides(series, time, Sequence::new(sequence));
             time >= floor && !hiding.iter().any(hides)
         };
         let columns = || rows.times.iter().zip(&rows.sequences).enumerate();
@@ -146,11 +145,7 @@ impl<'a> Sieve<'a> {
         })
     }
 
-    fn with_tenant<T>(
-        &self,
-        tenant: TenantId,
-        with: impl FnOnce(Option<&TenantSieve>) -> T,
-    ) -> T {
+    fn with_tenant<T>(&self, tenant: TenantId, with: impl FnOnce(Option<&TenantSieve>) -> T) -> T {
         let mut tenants = self.tenants.borrow_mut();
         let sieve = tenants.entry(tenant).or_insert_with(|| {
             TenantSieve::new(tenant, &self.rules, self.index, self.now, &self.tombstones)

@@ -17,8 +17,10 @@ use crate::keeper::{self, Order};
 use crate::limits::{Bounds, LimitKind};
 use crate::merge::merger;
 use crate::model::{Sequence, TenantId};
+use crate::quarantine::Quarantined;
 use crate::record::Records;
 use crate::recovery;
+use crate::roster::Roster;
 use crate::setback::Setbacks;
 use crate::space::Space;
 use crate::sweep;
@@ -55,6 +57,8 @@ pub struct Stats {
     /// Bytes of segments that merges have written since the start. With `flushed_bytes`: how often a
     /// byte is written.
     pub merged_bytes: u64,
+    /// Segments that could not be opened.
+    pub quarantined: u64,
     /// Newest acknowledged write.
     pub newest: Sequence,
 }
@@ -129,9 +133,11 @@ impl Store {
             space,
             setbacks: Setbacks::default(),
             losses: opened.losses,
+            roster: Roster::new(directory),
             stopped: Mutex::new(None),
             _lock: lock,
         });
+        shared.roster.update(&shared.index)?;
         let newest = opened.newest;
         let threads = Threads { shared: shared.clone(), handles: Mutex::default() };
         let start = |handle| {
@@ -149,7 +155,12 @@ impl Store {
     /// # Errors
     /// `Invalid` for a bad name, `Limit` if there are too many tenants.
     pub fn tenant(&self, name: &str) -> Result<TenantId, Error> {
-        self.shared.index.tenant(name)
+        if let Some(known) = self.shared.index.find_tenant(name) {
+            return Ok(known);
+        }
+        let created = self.shared.index.tenant(name)?;
+        self.shared.roster.update(&self.shared.index)?;
+        Ok(created)
     }
 
     /// The tenant called `name`, if it exists. Reading must not create tenants.
@@ -271,6 +282,12 @@ impl Store {
         self.shared.bounds.refused()
     }
 
+    /// Segments that could not be opened at start; the store runs without them.
+    #[must_use]
+    pub fn quarantined(&self) -> Vec<Quarantined> {
+        self.shared.live.quarantined().to_vec()
+    }
+
     /// Figures for an operator.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -289,6 +306,7 @@ impl Store {
             segment_bytes: facts().map(|facts| facts.bytes).sum(),
             flushed_bytes: self.shared.flushed_bytes.load(Ordering::Relaxed),
             merged_bytes: self.shared.merged_bytes.load(Ordering::Relaxed),
+            quarantined: u64::try_from(self.shared.live.quarantined().len()).unwrap_or(u64::MAX),
             newest,
         }
     }
@@ -320,7 +338,7 @@ impl Store {
     /// # Errors
     /// `Corrupt` names the first damaged part by file and offset.
     pub fn verify(&self) -> Result<Verified, Error> {
-        verify::verify(&self.shared)
+        verify::verify_open(&self.shared)
     }
 
     /// Stops intake, flushes and syncs, and ends the background threads. Later calls that write
@@ -342,7 +360,7 @@ impl Store {
     }
 }
 
-fn lock(directory: &Path) -> Result<File, Error> {
+pub(crate) fn lock(directory: &Path) -> Result<File, Error> {
     fs::create_dir_all(directory).map_err(|source| Error::io(directory, &source))?;
     let path = directory.join("lock");
     let file = File::options()

@@ -210,7 +210,14 @@ impl Sweeper<'_> {
         let segments = live.segments.clone();
         let in_head = live.head_reaches(tombstone.upto);
         drop(live);
-        !in_head && !segments.iter().any(|segment| self.concerns(tombstone, segment))
+        // What is in quarantine may come back.
+        let waits = self
+            .shared
+            .live
+            .quarantined()
+            .iter()
+            .any(|missing| missing.address.number < tombstone.clean_from);
+        !in_head && !waits && !segments.iter().any(|segment| self.concerns(tombstone, segment))
     }
 
     /// Whether more samples of a segment may have expired since it was looked at.
@@ -229,11 +236,7 @@ impl Sweeper<'_> {
 
     /// Counts the samples of a segment that may not be seen. A stretch counts as expired when all of
     /// it is.
-    fn look(
-        &mut self,
-        segment: &Segment,
-        tombstones: &[&Arc<Tombstone>],
-    ) -> Result<Found, Error> {
+    fn look(&mut self, segment: &Segment, tombstones: &[&Arc<Tombstone>]) -> Result<Found, Error> {
         let sieve = Sieve::now(self.shared);
         let metric_of = metric_lookup(&self.shared.index);
         let mut found = Found::default();
@@ -279,8 +282,9 @@ impl Sweeper<'_> {
             live.tombstones.iter().map(|tombstone| tombstone.number).collect();
         drop(live);
         self.looked.retain(|number, _| segments.contains(number));
-        self.untouched
-            .retain(|(deletion, segment)| deletions.contains(deletion) && segments.contains(segment));
+        self.untouched.retain(|(deletion, segment)| {
+            deletions.contains(deletion) && segments.contains(segment)
+        });
     }
 }
 

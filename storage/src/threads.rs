@@ -20,9 +20,10 @@ use crate::limits::Bounds;
 use crate::live::Live;
 use crate::merge::merger;
 use crate::retention::Retention;
-use crate::sweep;
+use crate::roster::Roster;
 use crate::setback::Setbacks;
 use crate::space::Space;
+use crate::sweep;
 
 /// What the threads of a store share.
 pub(crate) struct Shared {
@@ -59,6 +60,8 @@ pub(crate) struct Shared {
     pub(crate) setbacks: Setbacks,
     /// What was missing when the directory was opened.
     pub(crate) losses: Vec<String>,
+    /// The names of the tenants, beside RocksDB.
+    pub(crate) roster: Roster,
     /// The first error that stopped writes.
     pub(crate) stopped: Mutex<Option<String>>,
     /// Locked as long as the store is open.

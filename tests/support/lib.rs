@@ -5,6 +5,7 @@ pub mod crash;
 pub mod http;
 pub mod receiver;
 
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,6 +21,24 @@ pub fn key(metric: &str, dimensions: &[(&str, &str)]) -> SeriesKey {
         dimensions: dimensions.iter().copied().collect(),
         region: String::new(),
     }
+}
+
+/// Copies a folder with all that is in it.
+///
+/// # Errors
+/// As for the copying of files.
+pub fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let path = entry?.path();
+        let target = to.join(path.file_name().unwrap_or_default());
+        if path.is_dir() {
+            copy_folder(&path, &target)?;
+        } else {
+            fs::copy(&path, &target)?;
+        }
+    }
+    Ok(())
 }
 
 /// Opens a store whose clock stands at `now`.

@@ -134,7 +134,8 @@ fn print_deletions(deletions: &[Value], output: Format) -> anyhow::Result<()> {
         .map(|deletion| {
             let mut row = deletion.clone();
             for name in ["series", "samples", "bytes"] {
-                row[name] = deletion.pointer(&format!("/removes/{name}")).cloned().unwrap_or_default();
+                row[name] =
+                    deletion.pointer(&format!("/removes/{name}")).cloned().unwrap_or_default();
             }
             row
         })

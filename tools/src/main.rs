@@ -1,7 +1,7 @@
 //! The `moneta` binary: `serve` runs the server, the other commands speak HTTP to one.
 //!
-//! Exit codes: 0 done; 1 failed; 2 wrong arguments or settings. `check`, `backup` and
-//! `restore` have more, see their help.
+//! Exit codes: 0 done; 1 failed; 2 wrong arguments or settings. `check`, `verify`, `repair`, `backup`
+//! and `restore` have more, see their help.
 
 #![forbid(unsafe_code)]
 
@@ -10,17 +10,20 @@ mod cardinality;
 mod check;
 mod client;
 mod delete;
+mod inspect;
 mod load;
+mod meter;
 mod offline;
 mod output;
 mod pair;
 mod progress;
 mod query;
-mod retention;
 mod restore;
+mod retention;
 mod serve;
 mod snapshot;
 mod time;
+mod verify;
 mod write;
 
 use std::io::ErrorKind;
@@ -63,8 +66,12 @@ enum Command {
     Delete(delete::Delete),
     /// What was deleted, and how far that has come
     Deletions(delete::Deletions),
-    /// Read every block of a data directory that no server has open, and say what is damaged
-    Verify(offline::Verify),
+    /// Read everything in a data directory that no server has open, and say what is damaged
+    Verify(verify::Verify),
+    /// Mend a damaged data directory, and say what is lost
+    Repair(verify::Repair),
+    /// Say what a data directory holds and where its bytes go
+    Inspect(inspect::Inspect),
     /// Merge the segments of a data directory that no server has open
     Merge(offline::Merge),
     /// Make a data directory that shares its files with the one of a server, at this moment
@@ -102,6 +109,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Delete(delete) => runtime.block_on(delete.run()),
         Command::Deletions(deletions) => runtime.block_on(deletions.run()),
         Command::Verify(verify) => verify.run(),
+        Command::Repair(repair) => repair.run(),
+        Command::Inspect(inspect) => inspect.run(),
         Command::Merge(merge) => merge.run(),
         Command::Snapshot(snapshot) => runtime.block_on(snapshot.run()),
         Command::Backup(backup) => runtime.block_on(backup.run()),

@@ -22,12 +22,6 @@ pub(crate) struct Directory {
 }
 
 #[derive(Args)]
-pub(crate) struct Verify {
-    #[command(flatten)]
-    directory: Directory,
-}
-
-#[derive(Args)]
 pub(crate) struct Merge {
     #[command(flatten)]
     directory: Directory,
@@ -49,18 +43,6 @@ pub(crate) fn open_keeping_log(data: &Path) -> anyhow::Result<Store> {
     anyhow::ensure!(there, "{} holds no data of moneta", data.display());
     let config = StoreConfig { consumer: Consumer::Expected, ..StoreConfig::default() };
     Ok(Store::open(data, config, Arc::new(SystemClock))?)
-}
-
-impl Verify {
-    /// Reads everything; the first damage ends it with its file and offset.
-    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
-        let verified = self.directory.open()?.verify()?;
-        println!(
-            "{} segments, {} blocks, {} samples, {} series keys: all whole",
-            verified.segments, verified.blocks, verified.samples, verified.table_entries
-        );
-        Ok(ExitCode::SUCCESS)
-    }
 }
 
 impl Merge {

@@ -240,8 +240,10 @@ impl Asking {
         let none = Vec::new();
         let others = answer.get("overruled").and_then(Value::as_array).unwrap_or(&none);
         let mut rows = Vec::new();
-        for (policy, role) in
-            decides.map(|policy| (policy, "decides")).into_iter().chain(others.iter().map(|p| (p, "overruled")))
+        for (policy, role) in decides
+            .map(|policy| (policy, "decides"))
+            .into_iter()
+            .chain(others.iter().map(|p| (p, "overruled")))
         {
             let mut row = policy.clone();
             row["role"] = json!(role);

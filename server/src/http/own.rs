@@ -76,8 +76,9 @@ async fn ready(State(services): State<Arc<Services>>) -> impl IntoResponse {
     let health = services.store.health();
     reasons.extend(health.stopped.into_iter().chain(health.read_only));
     reasons.extend(services.alarms.failure().map(|why| format!("alarms are not evaluated: {why}")));
-    let warnings = health.losses.iter().map(|loss| format!("lost before this start: {loss}"));
-    let warnings = warnings.collect();
+    let losses = health.losses.iter().map(|loss| format!("lost before this start: {loss}"));
+    let quarantined = services.store.quarantined();
+    let warnings = losses.chain(quarantined.iter().map(ToString::to_string)).collect();
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready, reasons, warnings }))

@@ -3,6 +3,7 @@
 //! Layout: form u8 (0 plain, 1 zstd), then the body: count u32, count × index u32, count × length
 //! u32, the texts. Compressed bodies are preceded by their plain length, u32.
 
+use super::BLOCK_META_BYTES;
 use crate::model::ValueMeta;
 
 const PLAIN: u8 = 0;
@@ -10,8 +11,9 @@ const ZSTD: u8 = 1;
 /// Bodies below this are not worth compressing.
 const ZSTD_BYTES_MIN: usize = 256;
 const ZSTD_LEVEL: i32 = 3;
-/// Longest body that is read back. Above what a block of the greatest size and longest texts has.
-const BODY_BYTES_MAX: usize = 2 << 30;
+/// Longest body that is read back. A writer closes a block at half of it, and one more text and the
+/// indexes of a whole block are far less than the other half.
+const BODY_BYTES_MAX: usize = 2 * BLOCK_META_BYTES;
 
 pub(crate) fn encode(metas: &[(u32, ValueMeta)], out: &mut Vec<u8>) {
     if metas.is_empty() {

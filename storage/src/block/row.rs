@@ -80,6 +80,11 @@ impl<'a> RowBlock<'a> {
         (version == VERSION && rows <= ROW_BLOCK_ROWS_MAX).then_some(RowBlock { rows, parts })
     }
 
+    /// The encoded columns: series, times, sequences, values, and the `value_meta`.
+    pub(crate) fn columns(&self) -> [&'a [u8]; 5] {
+        self.parts
+    }
+
     /// Which series each row belongs to.
     pub(crate) fn series(&self) -> Option<Vec<u64>> {
         let mut series = Vec::with_capacity(self.rows);

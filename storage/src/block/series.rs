@@ -41,6 +41,13 @@ pub(crate) fn encode_values(values: &[f64], metas: &[(u32, ValueMeta)], effort: 
     out
 }
 
+/// The encoded values and `value_meta` of a values part.
+pub(crate) fn split_values(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (_, body) = unseal(bytes)?.split_first()?;
+    let [column, meta_part] = split_parts::<2>(body)?;
+    Some((column, meta_part))
+}
+
 /// Values and `value_meta` of a block's samples.
 pub(crate) type Values = (Vec<f64>, Vec<(u32, ValueMeta)>);
 

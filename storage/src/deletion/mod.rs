@@ -18,9 +18,9 @@ use roaring::RoaringBitmap;
 use crate::census::{self, Stretch};
 use crate::error::Error;
 use crate::key::{self, Family, Key};
-use crate::output::metric_lookup;
 use crate::kv::{Batch, Sync};
 use crate::model::{Selector, SeriesId, TenantId, TimeRange, Timestamp};
+use crate::output::metric_lookup;
 use crate::store::Store;
 use crate::threads::Shared;
 

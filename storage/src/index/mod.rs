@@ -234,13 +234,8 @@ impl Index {
         let Some(value) = self.kv.get(&Key::SeriesHash(tenant, hash))? else {
             return Ok(Vec::new());
         };
-        let corrupt = || Error::corrupt("list of series", format!("hash {hash:032x}"));
-        let body = value.strip_prefix(&[VALUE_VERSION]).ok_or_else(corrupt)?;
-        let (ids, rest) = body.as_chunks::<4>();
-        if !rest.is_empty() {
-            return Err(corrupt());
-        }
-        Ok(ids.iter().map(|id| SeriesId::new(u32::from_le_bytes(*id))).collect())
+        split_id_list(&value)
+            .ok_or_else(|| Error::corrupt("list of series", format!("hash {hash:032x}")))
     }
 
     /// The canonical key of a series.
@@ -306,7 +301,8 @@ pub(crate) fn definition(metric: MetricNo, canonical: &[u8]) -> Vec<u8> {
     out
 }
 
-fn split_definition(value: &[u8]) -> Result<(MetricNo, &[u8]), Error> {
+/// Reads a definition as [`definition`] stores it.
+pub(crate) fn split_definition(value: &[u8]) -> Result<(MetricNo, &[u8]), Error> {
     let parts = value.strip_prefix(&[VALUE_VERSION]).and_then(<[u8]>::split_first_chunk::<4>);
     let (metric, canonical) = parts.ok_or_else(|| Error::corrupt("definition", "series"))?;
     Ok((MetricNo::new(u32::from_le_bytes(*metric)), canonical))
@@ -326,6 +322,13 @@ pub(crate) fn series_count(count: u32) -> Vec<u8> {
     versioned(&count.to_le_bytes())
 }
 
+/// Reads a list as [`id_list`] stores it.
+pub(crate) fn split_id_list(value: &[u8]) -> Option<Vec<SeriesId>> {
+    let (ids, rest) = value.strip_prefix(&[VALUE_VERSION])?.as_chunks::<4>();
+    let id = |id: &[u8; 4]| SeriesId::new(u32::from_le_bytes(*id));
+    rest.is_empty().then(|| ids.iter().map(id).collect())
+}
+
 /// A value with its version.
 pub(crate) fn versioned(body: &[u8]) -> Vec<u8> {
     let mut out = vec![VALUE_VERSION];
@@ -333,7 +336,8 @@ pub(crate) fn versioned(body: &[u8]) -> Vec<u8> {
     out
 }
 
-fn text(value: &[u8], what: &'static str) -> Result<String, Error> {
+/// Reads a name as it is stored.
+pub(crate) fn text(value: &[u8], what: &'static str) -> Result<String, Error> {
     value
         .strip_prefix(&[VALUE_VERSION])
         .and_then(|bytes| String::from_utf8(bytes.to_vec()).ok())

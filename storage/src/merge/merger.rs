@@ -70,10 +70,7 @@ impl Handle {
         self.ask(|reply| Order::Rewrite(segment, reply))
     }
 
-    fn ask(
-        &self,
-        order: impl FnOnce(SyncSender<Result<(), Error>>) -> Order,
-    ) -> Result<(), Error> {
+    fn ask(&self, order: impl FnOnce(SyncSender<Result<(), Error>>) -> Order) -> Result<(), Error> {
         let gone = || Error::Stopped { reason: "the store is closed".into() };
         let (reply, answer) = mpsc::sync_channel(1);
         self.orders.send(order(reply)).map_err(|_| gone())?;
@@ -194,7 +191,8 @@ impl<'a> Merger<'a> {
     }
 
     fn choose_of(&mut self, live: &[Arc<Segment>]) -> Option<(Home, Vec<Arc<Segment>>)> {
-        let partitions = partitions(live);
+        let mut partitions = partitions(live);
+        partitions.retain(|&(class, day), _| !self.shared.live.has_gap(class, day));
         self.arrivals.retain(|home, _| partitions.contains_key(home));
         let (before, after): (Vec<_>, Vec<_>) =
             partitions.into_iter().partition(|(home, _)| *home <= self.turn);
@@ -232,7 +230,10 @@ impl<'a> Merger<'a> {
     /// Merges all segments of each partition, as far as a merge may reach.
     pub(super) fn merge_all(&mut self) -> Result<(), Error> {
         let partitions = partitions(&self.shared.live.lock().segments.clone());
-        for segments in partitions.into_values() {
+        for ((class, day), segments) in partitions {
+            if self.shared.live.has_gap(class, day) {
+                continue;
+            }
             let siblings = siblings(segments);
             let units: Vec<Unit> = siblings.iter().map(|siblings| siblings.unit).collect();
             let mut start = 0;

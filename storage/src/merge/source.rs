@@ -8,10 +8,10 @@ use crate::block::row::{RowBlock, Rows};
 use crate::error::Error;
 use crate::head::Run;
 use crate::model::{MetricNo, SeriesId, TenantId};
-use crate::segment::{RowEntry, Segment, SeriesEntry, SeriesPlace};
+use crate::segment::{Group, RowEntry, Segment, SeriesEntry, SeriesPlace};
 
 /// Reads a group of a segment's directory; `None` behind the last one.
-type ReadGroup<T> = fn(&Segment, usize) -> Result<Option<Vec<T>>, Error>;
+type ReadGroup<T> = fn(&Segment, &Group) -> Result<Vec<T>, Error>;
 type MetricOf<'a> = &'a dyn Fn(TenantId, SeriesId) -> MetricNo;
 
 /// A series block that has not been read yet.
@@ -50,13 +50,13 @@ enum RowBlocks<'a> {
 struct Entries<'a, T> {
     segment: &'a Arc<Segment>,
     read: ReadGroup<T>,
-    next_group: usize,
+    groups: std::slice::Iter<'a, Group>,
     group: std::vec::IntoIter<T>,
 }
 
 impl<'a, T> Entries<'a, T> {
-    fn new(segment: &'a Arc<Segment>, read: ReadGroup<T>) -> Self {
-        Entries { segment, read, next_group: 0, group: Vec::new().into_iter() }
+    fn new(segment: &'a Arc<Segment>, groups: &'a [Group], read: ReadGroup<T>) -> Self {
+        Entries { segment, read, groups: groups.iter(), group: Vec::new().into_iter() }
     }
 
     fn next(&mut self) -> Result<Option<T>, Error> {
@@ -64,9 +64,8 @@ impl<'a, T> Entries<'a, T> {
             if let Some(entry) = self.group.next() {
                 return Ok(Some(entry));
             }
-            let Some(group) = (self.read)(self.segment, self.next_group)? else { return Ok(None) };
-            self.next_group += 1;
-            self.group = group.into_iter();
+            let Some(group) = self.groups.next() else { return Ok(None) };
+            self.group = (self.read)(self.segment, group)?.into_iter();
         }
     }
 }
@@ -79,8 +78,8 @@ impl<'a> Source<'a> {
 
     /// The rows of a segment: those in row blocks, and those in series blocks.
     pub(crate) fn segment(segment: &'a Arc<Segment>, metric_of: MetricOf<'a>) -> [Self; 2] {
-        let rows = Entries::new(segment, Segment::row_group);
-        let series = Entries::new(segment, Segment::series_group);
+        let rows = Entries::new(segment, segment.row_groups(), Segment::row_group);
+        let series = Entries::new(segment, segment.series_groups(), Segment::series_group);
         [
             Source::of_rows(RowBlocks::Segment(rows), metric_of),
             Source { kind: Kind::Series(series, None), place: None },

@@ -132,8 +132,10 @@ fn a_large_merge_makes_several_segments_of_disjoint_series() {
     let mut series = BTreeSet::new();
     for segment in &segments {
         assert!(segment.facts.bytes < 256 << 10, "{} bytes", segment.facts.bytes);
-        for (place, _) in segment.series_table().unwrap() {
-            assert!(series.insert(place), "a series is in one of them only");
+        for group in segment.table_groups() {
+            for (place, _) in segment.table_group(group).unwrap() {
+                assert!(series.insert(place), "a series is in one of them only");
+            }
         }
     }
     case.check();

@@ -4,17 +4,17 @@
 mod dimensions;
 mod ids;
 mod keep;
-mod pattern;
 mod moment;
+mod pattern;
 mod sample;
 mod selector;
 mod timestamp;
 
 pub use dimensions::{Dimensions, SERIES_KEY_BYTES_MAX, SeriesKey};
-pub use keep::Keep;
 pub use ids::{MetricNo, Sequence, SeriesId, TenantId};
-pub use pattern::{PATTERN_BYTES_MAX, PATTERN_COMPILED_BYTES_MAX, Pattern};
+pub use keep::Keep;
 pub use moment::Moment;
+pub use pattern::{PATTERN_BYTES_MAX, PATTERN_COMPILED_BYTES_MAX, Pattern};
 pub use sample::{Sample, ValueMeta};
 pub use selector::{DimensionMatcher, Selector, ValueMatcher};
 pub use timestamp::{TimeRange, Timestamp};

@@ -155,12 +155,7 @@ impl Rules {
     }
 
     /// The floors of a tenant's metrics; `None` if there is no such tenant.
-    pub(crate) fn floors(
-        &self,
-        tenant: TenantId,
-        index: &Index,
-        now: Timestamp,
-    ) -> Option<Floors> {
+    pub(crate) fn floors(&self, tenant: TenantId, index: &Index, now: Timestamp) -> Option<Floors> {
         let known = index.tenant_by_id(tenant)?;
         let floors = self.floors.get(&tenant).cloned().unwrap_or_default();
         if self.policies.as_slice().is_empty() {

@@ -8,8 +8,8 @@ use roaring::RoaringBitmap;
 use super::{Policies, Policy};
 use crate::census::{self, Stretch};
 use crate::error::Error;
-use crate::output::metric_lookup;
 use crate::model::{Keep, MetricNo, TenantId, TimeRange, Timestamp};
+use crate::output::metric_lookup;
 use crate::store::Store;
 use crate::sweep::{Order, Swept};
 
@@ -99,7 +99,8 @@ impl Store {
         let mut losses: BTreeMap<(TenantId, MetricNo), Loss> = BTreeMap::new();
         let mut would_go = |stretch: &Stretch<'_>| -> Result<u64, Error> {
             let metric = (stretch.place.tenant, stretch.place.metric);
-            let range = *seen.entry(metric).or_insert_with(|| self.newly_hidden(metric, policies, now));
+            let range =
+                *seen.entry(metric).or_insert_with(|| self.newly_hidden(metric, policies, now));
             let Some(range) = range else { return Ok(0) };
             let rows = stretch.rows_in(range)?;
             if rows > 0 {
@@ -119,7 +120,9 @@ impl Store {
                 *here.entry((stretch.place.tenant, stretch.place.metric)).or_default() += rows;
                 Ok(())
             })?;
-            bytes.extend(here.into_iter().map(|(metric, rows)| (metric, census::share(segment, rows))));
+            bytes.extend(
+                here.into_iter().map(|(metric, rows)| (metric, census::share(segment, rows))),
+            );
         }
         for (metric, bytes) in bytes {
             if let Some(loss) = losses.get_mut(&metric) {
@@ -152,7 +155,8 @@ impl Store {
         now: i64,
     ) -> Option<TimeRange> {
         let shared = self.shared();
-        let today = shared.retention.rules().floors(tenant, &shared.index, Timestamp::from_millis(now))?;
+        let today =
+            shared.retention.rules().floors(tenant, &shared.index, Timestamp::from_millis(now))?;
         let (tenant, name) = self.names(tenant, metric)?;
         let keep = policies.of(&tenant, &name).map_or(i64::MAX, |policy| policy.raw.millis());
         let floor = if keep == i64::MAX { i64::MIN } else { now.saturating_sub(keep) };

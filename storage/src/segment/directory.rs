@@ -2,7 +2,7 @@
 //! are compressed by themselves; the top lists the groups with their first and last series.
 
 use super::{GROUP_ENTRIES, SeriesPlace};
-use crate::block::{join_parts, seal, split_parts, unseal};
+use crate::block::{CRC_LEN, join_parts, seal, split_parts, unseal};
 use crate::codec::{self, Effort};
 use crate::model::{MetricNo, Sequence, SeriesId, TenantId, TimeRange, Timestamp};
 use crate::view::Summary;
@@ -295,8 +295,33 @@ impl Top {
         out
     }
 
+    /// Shortest encoding, and by how much the lengths of encodings differ.
+    pub(crate) const BYTES_MIN: usize = 12 + CRC_LEN;
+    pub(crate) const BYTES_STEP: usize = GROUP_LEN;
+
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let (counts, body) = unseal(bytes)?.split_first_chunk::<12>()?;
+        // The length first: a search tries many places, and few have one that agrees.
+        let agrees = Self::length(bytes) == Some(bytes.len());
+        Self::decode_body(agrees.then(|| unseal(bytes))??)
+    }
+
+    /// Reads a top whose checksum does not hold. Where a group lies is then a guess that the group's
+    /// own checksum decides.
+    pub(crate) fn decode_damaged(bytes: &[u8]) -> Option<Self> {
+        Self::decode_body(bytes.split_last_chunk::<CRC_LEN>()?.0)
+    }
+
+    /// Length of the encoding that begins here, by the numbers of its groups.
+    fn length(bytes: &[u8]) -> Option<usize> {
+        let counts = bytes.first_chunk::<12>()?.as_chunks::<4>().0;
+        let groups = counts.iter().try_fold(0_usize, |sum, count| {
+            sum.checked_add(usize::try_from(u32::from_le_bytes(*count)).ok()?)
+        })?;
+        groups.checked_mul(GROUP_LEN)?.checked_add(Self::BYTES_MIN)
+    }
+
+    fn decode_body(bytes: &[u8]) -> Option<Self> {
+        let (counts, body) = bytes.split_first_chunk::<12>()?;
         let mut groups = body.as_chunks::<GROUP_LEN>().0.iter().map(decode_group);
         let mut top = Top::default();
         let mut total = 0;

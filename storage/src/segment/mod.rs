@@ -11,19 +11,25 @@
 
 pub(crate) mod directory;
 mod open_files;
+mod parts;
 mod reader;
 pub(crate) mod row_buffer;
 mod rows;
+mod salvage;
 mod shared_times;
-mod table;
+pub(crate) mod table;
 mod writer;
 
 use std::path::PathBuf;
 
-pub(crate) use directory::{RowEntry, SeriesEntry};
+pub(crate) use directory::{Group, RowEntry, SeriesEntry};
 pub(crate) use reader::Segment;
+#[cfg(test)]
+pub(crate) use reader::decode_footer;
 pub(crate) use rows::SeriesRows;
 pub(crate) use writer::SegmentWriter;
+#[cfg(test)]
+pub(crate) use writer::encode_footer;
 
 use crate::model::{MetricNo, Sequence, SeriesId, TenantId, TimeRange};
 
@@ -76,7 +82,13 @@ impl SegmentAddress {
     /// Path below the data directory.
     pub(crate) fn path(&self) -> PathBuf {
         let mut path = PathBuf::from("segments");
-        path.push(format!("class-{}", self.class));
+        path.push(self.below());
+        path
+    }
+
+    /// Path below `segments/` and `quarantine/`.
+    pub(crate) fn below(&self) -> PathBuf {
+        let mut path = PathBuf::from(format!("class-{}", self.class));
         path.push(format!("day{:+06}", self.partition));
         path.push(format!("{:012}.seg", self.number));
         path

@@ -10,7 +10,6 @@ use super::directory::{self, Extent, Group, RowEntry, SeriesEntry, Top};
 use super::open_files::OpenFile;
 use super::{
     END_MAGIC, FOOTER_LEN, HEADER_LEN, MAGIC, SegmentAddress, SegmentFacts, SeriesPlace, VERSION,
-    table,
 };
 use crate::block::row::RowBlock;
 use crate::block::{CRC_LEN, series, unseal};
@@ -23,12 +22,12 @@ const PART_BYTES_MAX: u32 = 512 << 20;
 
 /// An open segment. The file is removed when a merge has replaced it and the last view is gone.
 pub(crate) struct Segment {
-    path: PathBuf,
-    file: OpenFile,
+    pub(super) path: PathBuf,
+    pub(super) file: OpenFile,
     pub(crate) address: SegmentAddress,
     pub(crate) facts: SegmentFacts,
-    top: Top,
-    replaced: AtomicBool,
+    pub(super) top: Top,
+    pub(super) replaced: AtomicBool,
 }
 
 impl Segment {
@@ -84,11 +83,11 @@ impl Segment {
         Error::corrupt(what, self.path.display().to_string())
     }
 
-    fn corrupt(&self, what: &'static str, extent: Extent) -> Error {
+    pub(super) fn corrupt(&self, what: &'static str, extent: Extent) -> Error {
         Error::corrupt(what, format!("{}:{}", self.path.display(), extent.at))
     }
 
-    fn part(&self, extent: Extent) -> Result<Vec<u8>, Error> {
+    pub(super) fn part(&self, extent: Extent) -> Result<Vec<u8>, Error> {
         let inside = extent.at.checked_add(u64::from(extent.length));
         if extent.length > PART_BYTES_MAX || inside.is_none_or(|end| end > self.facts.bytes) {
             return Err(self.corrupt("extent", extent));
@@ -137,29 +136,11 @@ impl Segment {
         Ok(found)
     }
 
-    /// The row blocks of a group of the directory; `None` behind the last one.
-    pub(crate) fn row_group(&self, at: usize) -> Result<Option<Vec<RowEntry>>, Error> {
-        let Some(group) = self.top.rows.get(at) else { return Ok(None) };
-        let bytes = self.part(group.extent)?;
-        directory::decode_rows(&bytes, group.entries)
-            .map(Some)
-            .ok_or_else(|| self.corrupt("directory group", group.extent))
-    }
-
-    /// The series blocks of a group of the directory; `None` behind the last one.
-    pub(crate) fn series_group(&self, at: usize) -> Result<Option<Vec<SeriesEntry>>, Error> {
-        let Some(group) = self.top.series.get(at) else { return Ok(None) };
-        let bytes = self.part(group.extent)?;
-        directory::decode_series(&bytes, group.entries)
-            .map(Some)
-            .ok_or_else(|| self.corrupt("directory group", group.extent))
-    }
-
     /// Every row block, in order.
     pub(crate) fn all_row_blocks(&self) -> Result<Vec<RowEntry>, Error> {
         let mut found = Vec::new();
-        for at in 0..self.top.rows.len() {
-            found.extend(self.row_group(at)?.unwrap_or_default());
+        for group in &self.top.rows {
+            found.extend(self.row_group(group)?);
         }
         Ok(found)
     }
@@ -167,8 +148,8 @@ impl Segment {
     /// Every series block, in order.
     pub(crate) fn all_series_blocks(&self) -> Result<Vec<SeriesEntry>, Error> {
         let mut found = Vec::new();
-        for at in 0..self.top.series.len() {
-            found.extend(self.series_group(at)?.unwrap_or_default());
+        for group in &self.top.series {
+            found.extend(self.series_group(group)?);
         }
         Ok(found)
     }
@@ -180,19 +161,6 @@ impl Segment {
             Some(_) => Ok(bytes),
             None => Err(self.corrupt("checksum", extent)),
         }
-    }
-
-    /// The series table.
-    pub(crate) fn series_table(&self) -> Result<Vec<(SeriesPlace, Vec<u8>)>, Error> {
-        let mut found = Vec::new();
-        for group in &self.top.table {
-            let bytes = self.part(group.extent)?;
-            found.extend(
-                table::decode(&bytes, group.entries)
-                    .ok_or_else(|| self.corrupt("series table", group.extent))?,
-            );
-        }
-        Ok(found)
     }
 
     /// Hands a verified row block to `each`; `None` from it means that a column does not decode.
@@ -258,7 +226,10 @@ fn groups_with<'a>(
         .filter(move |group| overlaps(group.times, range) && holds(places, group.first, group.last))
 }
 
-fn decode_footer(bytes: &[u8; FOOTER_LEN], file_bytes: u64) -> Option<(SegmentFacts, Extent)> {
+pub(crate) fn decode_footer(
+    bytes: &[u8; FOOTER_LEN],
+    file_bytes: u64,
+) -> Option<(SegmentFacts, Extent)> {
     let sealed = bytes.strip_suffix(&END_MAGIC)?;
     debug_assert_eq!(sealed.len() + END_MAGIC.len(), FOOTER_LEN);
     let mut rest = unseal(sealed)?;

@@ -108,21 +108,30 @@ impl RowBuffer {
 impl Filled<'_> {
     /// What the directory says of the block.
     pub(crate) fn entry(&self, extent: Extent) -> RowEntry {
-        let rows = self.rows;
-        let start = rows.times.iter().copied().min().unwrap_or(0);
-        let end = rows.times.iter().copied().max().unwrap_or(0);
-        let low = rows.sequences.iter().copied().min().unwrap_or(0);
-        let high = rows.sequences.iter().copied().max().unwrap_or(0);
-        RowEntry {
-            first: self.first,
-            last: self.last,
-            times: TimeRange::new(
-                Timestamp::from_millis(start),
-                Timestamp::from_millis(end).plus_millis(1),
-            ),
-            sequences: (Sequence::new(low), Sequence::new(high)),
-            rows: u32::try_from(rows.len()).expect("at most ROW_BLOCK_ROWS_MAX"),
-            extent,
-        }
+        row_entry(self.first, self.last, self.rows, extent)
+    }
+}
+
+/// What a directory says of a row block.
+pub(crate) fn row_entry(
+    first: SeriesPlace,
+    last: SeriesPlace,
+    rows: &Rows,
+    extent: Extent,
+) -> RowEntry {
+    let start = rows.times.iter().copied().min().unwrap_or(0);
+    let end = rows.times.iter().copied().max().unwrap_or(0);
+    let low = rows.sequences.iter().copied().min().unwrap_or(0);
+    let high = rows.sequences.iter().copied().max().unwrap_or(0);
+    RowEntry {
+        first,
+        last,
+        times: TimeRange::new(
+            Timestamp::from_millis(start),
+            Timestamp::from_millis(end).plus_millis(1),
+        ),
+        sequences: (Sequence::new(low), Sequence::new(high)),
+        rows: u32::try_from(rows.len()).expect("at most ROW_BLOCK_ROWS_MAX"),
+        extent,
     }
 }

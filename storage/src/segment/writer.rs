@@ -400,7 +400,7 @@ fn group(first: SeriesPlace, last: SeriesPlace, times: Option<TimeRange>, entrie
 /// │ u64    │ u32     │ u64     │ u64        │ u64       │ i64      │ i64     │ u8    │ 15    │ u32   │ 8 B   │
 /// └────────┴─────────┴─────────┴────────────┴───────────┴──────────┴─────────┴───────┴───────┴───────┴───────┘
 /// ```
-fn encode_footer(facts: &SegmentFacts, top: Extent) -> Vec<u8> {
+pub(crate) fn encode_footer(facts: &SegmentFacts, top: Extent) -> Vec<u8> {
     let mut out = Vec::with_capacity(FOOTER_LEN);
     out.extend_from_slice(&top.at.to_le_bytes());
     out.extend_from_slice(&top.length.to_le_bytes());

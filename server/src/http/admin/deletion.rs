@@ -169,9 +169,9 @@ async fn delete(
     let (selector, times) = (wanted.selector()?, wanted.times()?);
     let store = services.store.clone();
     let run = move || {
-        let tenant = store.find_tenant(&wanted.tenant).ok_or_else(|| {
-            Failure::not_found(format!("no tenant is called {}", wanted.tenant))
-        })?;
+        let tenant = store
+            .find_tenant(&wanted.tenant)
+            .ok_or_else(|| Failure::not_found(format!("no tenant is called {}", wanted.tenant)))?;
         if wanted.dry_run {
             let plan = PlanDocument::from(store.plan_deletion(tenant, &selector, times)?);
             return Ok((StatusCode::OK, document(plan)?));

@@ -120,7 +120,8 @@ fn policies(payload: &Payload) -> Result<Policies, Failure> {
         .map_err(|error| Failure::unprocessable(error.to_string()))?;
     let read = |policy: PolicyDocument| {
         let keep = span::parse_keep(&policy.keep).ok_or_else(|| {
-            let text = format!("keep must be a span as 30d or 12h, or forever, not {:?}", policy.keep);
+            let text =
+                format!("keep must be a span as 30d or 12h, or forever, not {:?}", policy.keep);
             Failure::unprocessable(text)
         })?;
         let metric = MetricPattern::parse(&policy.metric)?;

@@ -1,0 +1,127 @@
+//! A data directory that no server has open, for those who look after it: it is locked, and RocksDB
+//! is open without changing anything, if it opens at all.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use crate::acknowledged;
+use crate::config::StoreConfig;
+use crate::error::Error;
+use crate::key::{self, Fact, Family, Key};
+use crate::kv::{Kv, KvSizes};
+use crate::manifest;
+use crate::segment::{SegmentAddress, SegmentFacts};
+use crate::store;
+
+/// Where damaged files go, below the data directory.
+pub(crate) const QUARANTINE: &str = "quarantine";
+
+/// A locked directory.
+pub(crate) struct Offline {
+    pub(crate) directory: PathBuf,
+    /// Why there is none: RocksDB's own words.
+    pub(crate) kv: Result<Kv, Error>,
+    /// The newest synced change, as recorded; `None` if the record does not verify.
+    pub(crate) acknowledged: Option<u64>,
+    _lock: File,
+}
+
+/// Sizes for reading: nothing that is open offline takes writes of any size.
+pub(crate) fn sizes() -> KvSizes {
+    let config = StoreConfig::default();
+    KvSizes { live_log_bytes: config.live_log_bytes, cache_bytes: config.cache_bytes }
+}
+
+/// Where RocksDB lies.
+pub(crate) fn database(directory: &Path) -> PathBuf {
+    directory.join("rocksdb")
+}
+
+impl Offline {
+    /// Locks the directory.
+    pub(crate) fn open(directory: &Path) -> Result<Self, Error> {
+        let there = database(directory).is_dir() || directory.join("segments").is_dir();
+        if !there {
+            let path = directory.display();
+            return Err(Error::Invalid(format!("{path} holds no data of moneta")));
+        }
+        let lock = store::lock(directory)?;
+        let rocksdb = database(directory);
+        let kv = if rocksdb.join("CURRENT").is_file() {
+            Kv::open_read_only(&rocksdb, &sizes())
+        } else {
+            Err(Error::corrupt("or missing content", rocksdb.join("CURRENT").display().to_string()))
+        };
+        let acknowledged = acknowledged::recorded(directory)?;
+        Ok(Offline { directory: directory.to_path_buf(), kv, acknowledged, _lock: lock })
+    }
+
+    /// A number among the facts; 0 if it is not there.
+    pub(crate) fn fact(kv: &Kv, fact: Fact) -> Result<u64, Error> {
+        let bytes = kv.get(&Key::Fact(fact))?.unwrap_or_else(|| vec![0; 8]);
+        bytes
+            .try_into()
+            .map(u64::from_le_bytes)
+            .map_err(|_| Error::corrupt("number", format!("fact {}", fact as u8)))
+    }
+
+    /// Where a segment lies: among the segments, or in quarantine. `None` if it is gone.
+    pub(crate) fn find(directory: &Path, address: &SegmentAddress) -> Option<PathBuf> {
+        let quarantined = directory.join(QUARANTINE).join(address.below());
+        [directory.join(address.path()), quarantined].into_iter().find(|path| path.is_file())
+    }
+}
+
+/// The entries of the manifest; what does not decode goes to `bad`.
+pub(crate) fn manifest_entries(
+    kv: &Kv,
+    mut bad: impl FnMut(Vec<u8>),
+) -> Result<Vec<(SegmentAddress, SegmentFacts)>, Error> {
+    let mut entries = Vec::new();
+    kv.scan(Family::Manifest, &[], &[], |key, value| {
+        match (key::decode_segment(key), manifest::decode(value)) {
+            (Some((class, partition, number)), Some(facts)) => {
+                entries.push((SegmentAddress { class, partition, number }, facts));
+            }
+            _ => bad(key.to_vec()),
+        }
+        Ok::<_, Error>(true)
+    })?;
+    Ok(entries)
+}
+
+/// The address of a segment file by its path below `segments/`.
+pub(crate) fn address_of(root: &Path, path: &Path) -> Option<SegmentAddress> {
+    let mut parts = path.strip_prefix(root).ok()?.iter().map(|part| part.to_str());
+    let (class, day, file) = (parts.next()??, parts.next()??, parts.next()??);
+    Some(SegmentAddress {
+        class: class.strip_prefix("class-")?.parse().ok()?,
+        partition: day.strip_prefix("day")?.parse().ok()?,
+        number: file.strip_suffix(".seg")?.parse().ok()?,
+    })
+}
+
+/// Moves a file to the same place below `quarantine/`, never over another, and syncs both folders.
+pub(crate) fn quarantine(directory: &Path, address: &SegmentAddress) -> Result<PathBuf, Error> {
+    let from = directory.join(address.path());
+    let to = directory.join(QUARANTINE).join(address.below());
+    let failed = |source: std::io::Error| Error::io(&to, &source);
+    let folder = to.parent().unwrap_or(directory);
+    fs::create_dir_all(folder).map_err(failed)?;
+    if to.exists() {
+        // It was put aside before, and its file is back at its place, damaged again. Both are kept.
+        let older = (1..u32::MAX).map(|number| to.with_extension(format!("seg.{number}")));
+        if let Some(free) = older.into_iter().find(|path| !path.exists()) {
+            fs::rename(&to, &free).map_err(failed)?;
+        }
+    }
+    fs::rename(&from, &to).map_err(failed)?;
+    for path in [&from, &to] {
+        for folder in path.ancestors().skip(1).take(4) {
+            File::open(folder)
+                .and_then(|folder| folder.sync_all())
+                .map_err(|source| Error::io(folder, &source))?;
+        }
+    }
+    Ok(to)
+}

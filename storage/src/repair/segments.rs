@@ -1,0 +1,258 @@
+//! The manifest and the segments it lists.
+
+use std::cmp::Reverse;
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+use super::salvage::{self, salvage};
+use super::{Mending, Mode};
+use crate::error::Error;
+use crate::key::{Fact, Family};
+use crate::kv::{Batch, Sync};
+use crate::manifest;
+use crate::offline::{self, Offline, QUARANTINE};
+use crate::recovery;
+use crate::segment::{Segment, SegmentAddress, SegmentFacts};
+use crate::verify::{Affected, Examination, Part};
+
+type Listed = (SegmentAddress, SegmentFacts);
+
+impl Mending<'_> {
+    /// Makes the manifest list what is there. Only where RocksDB has lost something may a file without
+    /// an entry be part of the store; else it is a flush or merge that did not come to its commit.
+    pub(super) fn manifest(&mut self, examination: &Examination) -> Result<(), Error> {
+        let mut batch = Batch::default();
+        for key in &examination.bad_entries {
+            self.step("remove an entry of the manifest that does not decode".to_owned());
+            batch.delete_raw(Family::Manifest, key.clone());
+        }
+        let rebuild = examination.database_damaged
+            || examination.database_short
+            || !examination.bad_entries.is_empty();
+        let Some(kv) = self.kv.clone() else { return Ok(()) };
+        let mut listed = offline::manifest_entries(&kv, |_| {}).unwrap_or_default();
+        if rebuild && self.applies() {
+            listed = self.choose(listed, &mut batch)?;
+        }
+        self.commit(batch)?;
+        self.numbers(&listed)
+    }
+
+    /// Of all files there are, those that are part of the store: without two of them holding the same
+    /// sequences of a partition. Entries whose files are gone stay, to be reported.
+    fn choose(&mut self, listed: Vec<Listed>, batch: &mut Batch) -> Result<Vec<Listed>, Error> {
+        let (mut candidates, gone): (Vec<Listed>, Vec<Listed>) = listed
+            .into_iter()
+            .partition(|(address, _)| Offline::find(self.directory, address).is_some());
+        let known: HashSet<SegmentAddress> =
+            candidates.iter().map(|(address, _)| address.clone()).collect();
+        let root = self.directory.join("segments");
+        for path in recovery::segment_files(&root)? {
+            let address = offline::address_of(&root, &path);
+            let Some(address) = address.filter(|address| !known.contains(address)) else {
+                continue;
+            };
+            match Segment::open(self.directory, address.clone()) {
+                Ok(segment) => candidates.push((address, segment.facts)),
+                Err(error) => {
+                    let moved = offline::quarantine(self.directory, &address)?;
+                    self.lost.error(Part::Segment, &error, Affected::default());
+                    self.step(format!("moved {}", moved.display()));
+                }
+            }
+        }
+        // The widest first: what a merge has made covers what it was made from.
+        candidates.sort_by_key(|(address, facts)| {
+            let (first, last) = facts.sequences;
+            let width = last.number().saturating_sub(first.number());
+            (Reverse(width), Reverse(facts.level), Reverse(known.contains(address)))
+        });
+        let mut chosen: Vec<Listed> = Vec::new();
+        for candidate in candidates {
+            let (address, facts) = &candidate;
+            if chosen.iter().any(|other| overlaps(other, &candidate)) {
+                batch.delete(&manifest::key(address));
+                if self.directory.join(address.path()).is_file() {
+                    let moved = offline::quarantine(self.directory, address)?;
+                    let moved = moved.display();
+                    self.step(format!("moved {moved}: another segment covers its sequences"));
+                }
+                continue;
+            }
+            if !known.contains(address) {
+                self.step(format!("list {} in the manifest again", address.path().display()));
+                batch.put(&manifest::key(address), manifest::encode(facts));
+            }
+            chosen.push(candidate);
+        }
+        chosen.extend(gone);
+        Ok(chosen)
+    }
+
+    /// Facts that follow from the segments.
+    fn numbers(&mut self, listed: &[Listed]) -> Result<(), Error> {
+        let Some(kv) = self.kv.clone() else { return Ok(()) };
+        let newest = listed.iter().map(|(_, facts)| facts.sequences.1.number()).max().unwrap_or(0);
+        if Offline::fact(&kv, Fact::TrimmedTo).unwrap_or(0) < newest {
+            self.step(format!("the log begins after sequence {newest}"));
+            self.put_fact(Fact::TrimmedTo, newest)?;
+        }
+        let mut greatest = listed.iter().map(|(address, _)| address.number).max().unwrap_or(0);
+        for root in ["segments", QUARANTINE] {
+            for path in recovery::segment_files(&self.directory.join(root))? {
+                let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+                greatest = greatest.max(number.unwrap_or(0));
+            }
+        }
+        if Offline::fact(&kv, Fact::NextSegment).unwrap_or(0) <= greatest {
+            self.put_fact(Fact::NextSegment, greatest.saturating_add(1))?;
+        }
+        Ok(())
+    }
+
+    /// Replaces segments with something wrong in them by what is whole in them.
+    pub(super) fn segments(&mut self, examination: &Examination) -> Result<(), Error> {
+        let listed = match &self.kv {
+            Some(kv) => offline::manifest_entries(kv, |_| {})?,
+            None => examination.segments.clone(),
+        };
+        let undefined = self.still_undefined(examination);
+        for (address, facts) in &listed {
+            let damaged = examination.damaged.contains(&address.number);
+            if damaged || !undefined.is_empty() && self.holds(address, &undefined) {
+                self.one_segment(address, facts, &listed)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn holds(&self, address: &SegmentAddress, undefined: &HashSet<(u32, u32)>) -> bool {
+        let Ok(segment) = Segment::open(self.directory, address.clone()) else { return false };
+        let in_rows = segment.row_groups().iter().any(|group| {
+            segment.row_group(group).is_ok_and(|entries| {
+                entries.iter().any(|entry| {
+                    let series =
+                        segment.with_row_block(entry, |block| block.series()).unwrap_or_default();
+                    let tenant = entry.first.tenant.number();
+                    series.iter().any(|&id| {
+                        u32::try_from(id).is_ok_and(|id| undefined.contains(&(tenant, id)))
+                    })
+                })
+            })
+        });
+        let key =
+            |place: &crate::segment::SeriesPlace| (place.tenant.number(), place.series.number());
+        in_rows
+            || segment.series_groups().iter().any(|group| {
+                segment.series_group(group).is_ok_and(|entries| {
+                    entries.iter().any(|entry| undefined.contains(&key(&entry.place)))
+                })
+            })
+    }
+
+    fn one_segment(
+        &mut self,
+        address: &SegmentAddress,
+        facts: &SegmentFacts,
+        listed: &[Listed],
+    ) -> Result<(), Error> {
+        let all = Affected {
+            samples: Some(facts.samples),
+            times: Some(facts.times),
+            ..Affected::default()
+        };
+        let shown = address.path();
+        let shown = shown.display();
+        let path = Offline::find(self.directory, address);
+        let opened = match &path {
+            Some(path) => Segment::open_damaged(path, address.clone(), *facts)?,
+            None => None,
+        };
+        let mut batch = Batch::default();
+        batch.delete(&manifest::key(address));
+        let mut kept = salvage::Kept::default();
+        match (&path, opened) {
+            (None, _) if listed.iter().any(|other| covers(other, address, facts)) => {
+                self.step(format!("forget {shown}: another segment has what was in it"));
+                return self.commit(batch);
+            }
+            (Some(path), Some(segment)) => {
+                let next =
+                    self.kv.as_ref().map_or(Ok(0), |kv| Offline::fact(kv, Fact::NextSegment))?;
+                let new = SegmentAddress { number: next.max(1), ..address.clone() };
+                let target = self.directory.join(new.path());
+                let into = (self.mode == Mode::Apply).then_some(target.as_path());
+                kept = salvage(&segment, self.kv.as_ref(), into, self.lost)?;
+                if let Some(facts) = &kept.facts {
+                    batch.put(&manifest::key(&new), manifest::encode(facts));
+                    let next = new.number.saturating_add(1).to_le_bytes().to_vec();
+                    batch.put(&crate::key::Key::Fact(Fact::NextSegment), next);
+                }
+                let (samples, of) = (kept.samples, facts.samples);
+                let to = new.path();
+                self.step(format!(
+                    "{}: {samples} of {of} samples are whole and go to {}",
+                    path.display(),
+                    to.display()
+                ));
+            }
+            (Some(path), None) => {
+                self.step(format!("{}: nothing in it can be read", path.display()));
+                self.lost.add(Part::Segment, path.display().to_string(), "unreadable", all);
+            }
+            (None, _) => {
+                self.step(format!("{shown}: the file is gone"));
+                self.lost.add(Part::Segment, shown.to_string(), "missing", all);
+            }
+        }
+        let lost = facts.samples.saturating_sub(kept.samples);
+        self.repaired.lost_samples = self.repaired.lost_samples.saturating_add(lost);
+        if !self.applies() {
+            return Ok(());
+        }
+        // The old file has its second name before the entry goes: without an entry it would be
+        // removed at the next start.
+        let from = self.directory.join(address.path());
+        if from.is_file() {
+            keep_in_quarantine(&from, &self.directory.join(QUARANTINE).join(address.below()))?;
+        }
+        let Some(kv) = &self.kv else { return Ok(()) };
+        kv.commit(batch, Sync::Disk)?;
+        kv.flush_manifest()?;
+        if from.is_file() {
+            fs::remove_file(&from).map_err(|source| Error::io(&from, &source))?;
+        }
+        Ok(())
+    }
+}
+
+fn keep_in_quarantine(from: &Path, to: &Path) -> Result<(), Error> {
+    let failed = |source: std::io::Error| Error::io(to, &source);
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
+    if !to.exists() {
+        fs::hard_link(from, to).map_err(failed)?;
+    }
+    for folder in to.ancestors().skip(1).take(4) {
+        fs::File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|source| Error::io(folder, &source))?;
+    }
+    Ok(())
+}
+
+fn overlaps(a: &Listed, b: &Listed) -> bool {
+    (a.0.class, a.0.partition) == (b.0.class, b.0.partition)
+        && a.1.sequences.0 <= b.1.sequences.1
+        && b.1.sequences.0 <= a.1.sequences.1
+}
+
+/// Whether `other` is another segment that holds all sequences of this one.
+fn covers(other: &Listed, address: &SegmentAddress, facts: &SegmentFacts) -> bool {
+    other.0.number != address.number
+        && (other.0.class, other.0.partition) == (address.class, address.partition)
+        && other.1.sequences.0 <= facts.sequences.0
+        && facts.sequences.1 <= other.1.sequences.1
+}

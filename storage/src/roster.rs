@@ -1,0 +1,119 @@
+//! The names of the tenants, beside RocksDB: everything else of a series stands in segments as well,
+//! so that with this file a store can be put together from its segments alone. It is derived: written
+//! after a tenant is committed, and at start where it does not say what RocksDB says.
+//!
+//! ```text
+//! ┌─────────┬───────────┬─────────────────────────────────────────────┬───────┐
+//! │ version │ count u32 │ count × (tenant u32, length u32, name)      │ crc32 │
+//! │ u8 = 1  │           │                                             │       │
+//! └─────────┴───────────┴─────────────────────────────────────────────┴───────┘
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use crate::block::{seal, unseal};
+use crate::error::Error;
+use crate::index::Index;
+use crate::model::TenantId;
+
+/// Name of the file.
+pub(crate) const NAME: &str = "tenants";
+const VERSION: u8 = 1;
+
+/// Writes the file.
+pub(crate) struct Roster {
+    directory: PathBuf,
+    /// Held while writing, so that what is written last is what was taken last.
+    writing: Mutex<()>,
+}
+
+impl Roster {
+    pub(crate) fn new(directory: &Path) -> Self {
+        Roster { directory: directory.to_path_buf(), writing: Mutex::default() }
+    }
+
+    /// Makes the file say what the index says.
+    pub(crate) fn update(&self, index: &Index) -> Result<(), Error> {
+        let _one_at_a_time = self.writing.lock().expect("no code panics while it writes");
+        let named = |id| Some((id, index.tenant_by_id(id)?.name.to_string()));
+        let tenants = index.tenants().into_iter().filter_map(named).collect();
+        write(&self.directory, &tenants)
+    }
+}
+
+/// What the file says; nothing if it is not there or does not verify.
+pub(crate) fn read(directory: &Path) -> BTreeMap<TenantId, String> {
+    fs::read(directory.join(NAME)).ok().and_then(|bytes| decode(&bytes)).unwrap_or_default()
+}
+
+/// Whether there is a file that does not verify.
+pub(crate) fn is_damaged(directory: &Path) -> bool {
+    fs::read(directory.join(NAME)).is_ok_and(|bytes| decode(&bytes).is_none())
+}
+
+/// Makes the file say `tenants`, unless it does.
+pub(crate) fn write(directory: &Path, tenants: &BTreeMap<TenantId, String>) -> Result<(), Error> {
+    let path = directory.join(NAME);
+    let bytes = encode(tenants);
+    if fs::read(&path).is_ok_and(|there| there == bytes) {
+        return Ok(());
+    }
+    let new = path.with_extension("new");
+    let failed = |source: std::io::Error| Error::io(&path, &source);
+    let mut file = File::create(&new).map_err(failed)?;
+    file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(failed)?;
+    fs::rename(&new, &path).map_err(failed)?;
+    File::open(directory).and_then(|folder| folder.sync_all()).map_err(failed)
+}
+
+pub(crate) fn encode(tenants: &BTreeMap<TenantId, String>) -> Vec<u8> {
+    let count = |n: usize| u32::try_from(n).expect("tenants and their names are few").to_le_bytes();
+    let mut out = vec![VERSION];
+    out.extend_from_slice(&count(tenants.len()));
+    for (tenant, name) in tenants {
+        out.extend_from_slice(&tenant.number().to_le_bytes());
+        out.extend_from_slice(&count(name.len()));
+        out.extend_from_slice(name.as_bytes());
+    }
+    seal(&mut out, 0);
+    out
+}
+
+pub(crate) fn decode(bytes: &[u8]) -> Option<BTreeMap<TenantId, String>> {
+    let (&[version], rest) = unseal(bytes)?.split_first_chunk::<1>()?;
+    let (count, mut rest) = rest.split_first_chunk::<4>()?;
+    let mut tenants = BTreeMap::new();
+    for _ in 0..u32::from_le_bytes(*count) {
+        let (tenant, tail) = rest.split_first_chunk::<4>()?;
+        let (length, tail) = tail.split_first_chunk::<4>()?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+        let (name, tail) = tail.split_at_checked(length)?;
+        rest = tail;
+        let name = String::from_utf8(name.to_vec()).ok()?;
+        tenants.insert(TenantId::new(u32::from_le_bytes(*tenant)), name);
+    }
+    (version == VERSION && rest.is_empty()).then_some(tenants)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_roster_round_trips_and_any_damage_is_noticed() {
+        let names = ["a", "ünïcode", ""];
+        let tenants: BTreeMap<TenantId, String> =
+            (1..).map(TenantId::new).zip(names.map(str::to_owned)).collect();
+        let bytes = encode(&tenants);
+        assert_eq!(decode(&bytes), Some(tenants));
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 4;
+            assert_eq!(decode(&damaged), None, "byte {at}");
+        }
+    }
+}
