@@ -1,6 +1,7 @@
 //! The server's own figures, as `/metrics` shows them. No label takes a value that users control.
 
 mod health;
+mod storage;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -106,23 +107,9 @@ pub(crate) struct Telemetry {
     notification_retries: Counter,
     notification_queue: Gauge,
     limits: Family<LimitLabels, Counter>,
-    storage: Storage,
+    storage: storage::Storage,
     store_health: health::StoreHealth,
     process: Process,
-}
-
-/// What the store tells of itself.
-#[derive(Default)]
-struct Storage {
-    series: Gauge,
-    head_rows: Gauge,
-    log_bytes: Gauge,
-    segments: Gauge,
-    segment_samples: Gauge,
-    segment_bytes: Gauge,
-    flushed_bytes: Gauge,
-    merged_bytes: Gauge,
-    quarantined: Gauge,
 }
 
 /// What the kernel says of this process, refreshed when asked for.
@@ -156,7 +143,7 @@ impl Telemetry {
             notification_retries: Counter::default(),
             notification_queue: Gauge::default(),
             limits: Family::default(),
-            storage: Storage::default(),
+            storage: storage::Storage::default(),
             store_health: health::StoreHealth::default(),
             process: Process {
                 cpu_seconds: Counter::default(),
@@ -211,28 +198,7 @@ impl Telemetry {
         );
         let limits = self.limits.clone();
         registry.register("limit_refusals", "Writes refused by a limit of their tenant", limits);
-        let storage = &self.storage;
-        for (name, help, gauge) in [
-            ("storage_series", "Series known", &storage.series),
-            ("storage_head_rows", "Samples in memory", &storage.head_rows),
-            ("storage_wal_bytes", "Bytes of the live log", &storage.log_bytes),
-            ("storage_segments", "Segment files", &storage.segments),
-            ("storage_segment_samples", "Samples in segment files", &storage.segment_samples),
-            ("storage_segment_bytes", "Bytes of segment files", &storage.segment_bytes),
-            (
-                "storage_flushed_bytes",
-                "Bytes of segments that flushes have written since the start",
-                &storage.flushed_bytes,
-            ),
-            (
-                "storage_merged_bytes",
-                "Bytes of segments that merges have written since the start",
-                &storage.merged_bytes,
-            ),
-            ("storage_segments_quarantined", "Segments that cannot be read", &storage.quarantined),
-        ] {
-            registry.register(name, help, gauge.clone());
-        }
+        self.storage.register(registry);
         self.store_health.register(registry);
         let process = &self.process;
         registry.register(
@@ -358,20 +324,7 @@ impl Telemetry {
 
     /// Takes over what the store tells.
     pub(crate) fn set_storage(&self, stats: &moneta_storage::Stats) {
-        let storage = &self.storage;
-        for (gauge, value) in [
-            (&storage.series, stats.series),
-            (&storage.head_rows, stats.head_rows),
-            (&storage.log_bytes, stats.log_bytes),
-            (&storage.segments, stats.segments),
-            (&storage.segment_samples, stats.segment_samples),
-            (&storage.segment_bytes, stats.segment_bytes),
-            (&storage.flushed_bytes, stats.flushed_bytes),
-            (&storage.merged_bytes, stats.merged_bytes),
-            (&storage.quarantined, stats.quarantined),
-        ] {
-            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        }
+        self.storage.set(stats);
     }
 
     /// Takes over how often limits of tenants have refused a write.

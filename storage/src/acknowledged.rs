@@ -2,22 +2,33 @@
 //! that is damaged; this file, written after every sync and outside RocksDB, tells that something is
 //! missing.
 //!
-//! The file holds RocksDB's number of the change, u64 little-endian, and its CRC-32. It is not synced
-//! itself: after a power cut it may be older than the log, never newer.
+//! The file has two places, written in turn, each with RocksDB's number of the change, u64
+//! little-endian, and its CRC-32; the greater one counts. So a write that a power cut tears leaves the
+//! one before. It is not synced itself: after a power cut it may be older than the log, never newer.
 
 use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 use crate::block::{seal, unseal};
 use crate::error::Error;
 
+/// Bytes of a place.
+const PLACE_LEN: usize = 12;
+
 pub(crate) struct Acknowledged {
     path: PathBuf,
     file: File,
+    state: Mutex<State>,
+}
+
+struct State {
     /// What the file says. Syncs of several threads end in any order; the greatest counts.
-    newest: Mutex<u64>,
+    newest: u64,
+    /// Whether the second place is written next.
+    second: bool,
 }
 
 impl Acknowledged {
@@ -30,35 +41,49 @@ impl Acknowledged {
             .truncate(false)
             .open(&path)
             .map_err(|source| Error::io(&path, &source))?;
-        let newest = Mutex::new(read(&file));
-        Ok(Acknowledged { path, file, newest })
+        let mut bytes = Vec::new();
+        (&file).read_to_end(&mut bytes).map_err(|source| Error::io(&path, &source))?;
+        let places = places(&bytes);
+        let newest = places.iter().flatten().copied().max().unwrap_or(0);
+        // The one that counts is left alone.
+        let second = places.first().is_some_and(|&first| first == Some(newest));
+        Ok(Acknowledged { path, file, state: Mutex::new(State { newest, second }) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no code panics while it holds the record")
     }
 
     /// Records that changes up to `newest` are synced.
     pub(crate) fn raise(&self, newest: u64) -> Result<(), Error> {
-        let mut recorded = self.newest.lock().expect("no code panics while it holds the record");
-        if newest > *recorded {
-            *recorded = newest;
-            self.write(newest)?;
+        let mut state = self.lock();
+        if newest > state.newest {
+            state.newest = newest;
+            self.write(&mut state)?;
         }
         Ok(())
     }
 
-    /// Records `newest`, whatever was recorded before.
+    /// Records `newest`, whatever was recorded before, because that is what there is now.
     pub(crate) fn reset(&self, newest: u64) -> Result<(), Error> {
-        *self.newest.lock().expect("no code panics while it holds the record") = newest;
-        self.write(newest)
+        let mut state = self.lock();
+        state.newest = newest;
+        // Both places: the other one may hold a greater number.
+        self.write(&mut state)?;
+        self.write(&mut state)
     }
 
-    fn write(&self, newest: u64) -> Result<(), Error> {
-        let mut bytes = newest.to_le_bytes().to_vec();
+    fn write(&self, state: &mut State) -> Result<(), Error> {
+        let mut bytes = state.newest.to_le_bytes().to_vec();
         seal(&mut bytes, 0);
-        self.file.write_all_at(&bytes, 0).map_err(|source| Error::io(&self.path, &source))
+        let at = if state.second { PLACE_LEN as u64 } else { 0 };
+        state.second = !state.second;
+        self.file.write_all_at(&bytes, at).map_err(|source| Error::io(&self.path, &source))
     }
 
     /// Compares the record with what recovery has found. What is missing, if anything is.
     pub(crate) fn shortfall(&self, newest: u64) -> Option<Error> {
-        let recorded = *self.newest.lock().expect("no code panics while it holds the record");
+        let recorded = self.lock().newest;
         let place = || {
             format!(
                 "{}: the log ends at change {newest}, but change {recorded} was acknowledged; it",
@@ -67,13 +92,6 @@ impl Acknowledged {
         };
         (newest < recorded).then(|| Error::corrupt("or missing end", place()))
     }
-
-    /// Goes on from `newest`, although more was acknowledged.
-    pub(crate) fn accept(&self, newest: u64) -> Result<(), Error> {
-        let mut recorded = self.newest.lock().expect("no code panics while it holds the record");
-        *recorded = newest;
-        self.write(newest)
-    }
 }
 
 /// What the file in `directory` says; 0 if it is not there or empty, `None` if it does not verify.
@@ -81,21 +99,49 @@ pub(crate) fn recorded(directory: &Path) -> Result<Option<u64>, Error> {
     let path = directory.join("acknowledged");
     match std::fs::read(&path) {
         Ok(bytes) if bytes.is_empty() => Ok(Some(0)),
-        Ok(bytes) => {
-            Ok(unseal(&bytes).and_then(|newest| newest.try_into().ok()).map(u64::from_le_bytes))
-        }
+        Ok(bytes) => Ok(places(&bytes).into_iter().flatten().max()),
         Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(Some(0)),
         Err(source) => Err(Error::io(&path, &source)),
     }
 }
 
-/// What the file says; 0 if it says nothing, or nothing that verifies.
-fn read(file: &File) -> u64 {
-    let mut bytes = [0; 12];
-    match file.read_exact_at(&mut bytes, 0) {
-        Ok(()) => unseal(&bytes)
-            .and_then(|newest| Some(u64::from_le_bytes(newest.try_into().ok()?)))
-            .unwrap_or(0),
-        Err(_) => 0,
+/// What stands in each place; `None` where it does not verify.
+fn places(bytes: &[u8]) -> Vec<Option<u64>> {
+    let number = |place: &[u8]| Some(u64::from_le_bytes(unseal(place)?.try_into().ok()?));
+    bytes.chunks(PLACE_LEN).map(number).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_write_leaves_the_record_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let record = Acknowledged::open(directory.path()).unwrap();
+        for newest in [5, 9, 300, 70_000] {
+            record.raise(newest).unwrap();
+        }
+        let path = directory.path().join("acknowledged");
+        let whole = std::fs::read(&path).unwrap();
+        assert_eq!(recorded(directory.path()).unwrap(), Some(70_000));
+        let mut seen = Vec::new();
+        for at in 0..whole.len() {
+            let mut torn = whole.clone();
+            torn[at] ^= 0x55;
+            std::fs::write(&path, &torn).unwrap();
+            seen.push(recorded(directory.path()).unwrap());
+            // Going on writes the damaged place, and the record is as it should be.
+            let record = Acknowledged::open(directory.path()).unwrap();
+            record.raise(80_000).unwrap();
+            assert_eq!(recorded(directory.path()).unwrap(), Some(80_000));
+        }
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen, [Some(300), Some(70_000)]);
+        record.reset(7).unwrap();
+        assert_eq!(recorded(directory.path()).unwrap(), Some(7));
+        std::fs::write(&path, b"nonsense that is long enough").unwrap();
+        assert_eq!(recorded(directory.path()).unwrap(), None);
     }
 }

@@ -38,7 +38,10 @@ pub(crate) fn flush(shared: &Shared, generation: &Generation) -> Result<(), Erro
     batch.put(&Key::Fact(Fact::TrimmedTo), fact(generation.last.number()));
     let floor = shared.feed.floor().millis().cast_unsigned();
     batch.put(&Key::Fact(Fact::LastArrival), fact(floor));
-    for (&(tenant, day), ids) in &generation.activity {
+    // A tenant may have been removed meanwhile.
+    let is_there =
+        |&(&(tenant, _), _): &(&(TenantId, i32), _)| shared.index.tenant_by_id(tenant).is_some();
+    for (&(tenant, day), ids) in generation.activity.iter().filter(is_there) {
         batch.add_bitmap(&Key::Activity(tenant, day), ids);
     }
     // First the consumer: one that is behind must not find a gap it knows nothing of.

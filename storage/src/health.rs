@@ -1,5 +1,8 @@
 //! What an operator must know of a store: whether it takes writes, and what it has lost.
 
+use std::sync::mpsc;
+
+use crate::keeper::Order;
 use crate::store::Store;
 
 /// The state of a store.
@@ -35,10 +38,14 @@ impl Store {
         }
     }
 
-    /// Looks at the disk now, and tries again what has failed. The store does so by itself, every
-    /// second.
+    /// Looks at the disk now, tries again what has failed and is due, and waits for it. The store does
+    /// so by itself, every second.
     pub fn look_at_disk(&self) {
         self.shared.space.look();
-        self.shared.keeper.nudge();
+        let (reply, answer) = mpsc::sync_channel(1);
+        if self.shared.keeper.order(Order::Look(reply)).is_ok() {
+            // Gone if the store is closing: nothing is tried then.
+            let _ = answer.recv();
+        }
     }
 }

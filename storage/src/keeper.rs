@@ -21,6 +21,8 @@ const BEAT: Duration = Duration::from_secs(1);
 pub(crate) enum Order {
     /// Look whether there is something to do.
     Nudge,
+    /// The same, and say when it is done.
+    Look(SyncSender<()>),
     /// Write the head into segments.
     Flush(SyncSender<Result<(), Error>>),
     /// Make the activity index say of some days what is stored.
@@ -59,6 +61,10 @@ pub(crate) fn run(shared: &Arc<Shared>, inbox: &Receiver<Order>) {
         match inbox.recv_timeout(BEAT) {
             Ok(Order::Nudge) | Err(RecvTimeoutError::Timeout) => keeper.look(),
             // Those who asked may have gone; then nobody needs the answer.
+            Ok(Order::Look(reply)) => {
+                keeper.look();
+                let _ = reply.send(());
+            }
             Ok(Order::Flush(reply)) => drop(reply.send(shared.after_flush(keeper.flush()))),
             Ok(Order::CorrectActivity(days, reply)) => {
                 drop(reply.send(activity::correct(shared, &days)));

@@ -2,6 +2,10 @@
 //! big-endian, signed ones with the sign bit flipped, texts end with two zero bytes (a zero byte
 //! inside is followed by 0xFF). `FORMAT.md` draws them.
 
+mod decode;
+
+pub(crate) use decode::*;
+
 use crate::journal::JournalKind;
 use crate::model::{MetricNo, Moment, Sequence, SeriesId, TenantId};
 use crate::record::RecordKind;
@@ -67,6 +71,8 @@ pub(crate) enum Fact {
     NextSegment = 4,
     /// No batch that is written later arrives earlier than this; i64.
     LastArrival = 5,
+    /// The greatest number of a tenant that was removed, u64.
+    RemovedTenant = 6,
 }
 
 /// Which part of a series key a posting list is about.
@@ -336,12 +342,6 @@ pub(crate) fn bytes_prefix(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Reads the partition that follows a journal's prefix, and what is behind it.
-pub(crate) fn decode_partition(key: &[u8]) -> Option<(i32, &[u8])> {
-    let (partition, rest) = take_u32(key.get(JOURNAL_PREFIX_LEN..)?)?;
-    Some((unflip(partition), rest))
-}
-
 /// Bytes of a journal's prefix.
 pub(crate) const JOURNAL_PREFIX_LEN: usize = 6;
 
@@ -351,109 +351,26 @@ pub(crate) fn put_place(out: &mut Vec<u8>, time: Moment, id: &[u8]) {
     out.extend_from_slice(id);
 }
 
-/// What all keys of metrics begin with.
-pub(crate) const METRIC_PREFIX: [u8; 1] = [SERIES_METRIC];
-/// What all keys of tenants begin with.
-pub(crate) const TENANT_PREFIX: [u8; 1] = [META_TENANT];
-
-/// What all keys of floors begin with.
-pub(crate) const FLOORS_PREFIX: [u8; 1] = [META_FLOORS];
-/// What all keys of tombstones begin with.
-pub(crate) const TOMBSTONE_PREFIX: [u8; 1] = [META_TOMBSTONE];
-/// What all keys of deletions begin with.
-pub(crate) const DELETION_PREFIX: [u8; 1] = [META_DELETION];
-
-/// Reads the tenant of a key of floors.
-pub(crate) fn decode_floors(key: &[u8]) -> Option<TenantId> {
-    let (tenant, rest) = take_u32(key.strip_prefix(&FLOORS_PREFIX)?)?;
-    rest.is_empty().then(|| TenantId::new(tenant))
-}
-
-/// Reads the number of a tombstone's or a deletion's key.
-pub(crate) fn decode_numbered(key: &[u8]) -> Option<u64> {
-    let (_, number) = key.split_first()?;
-    Some(u64::from_be_bytes(number.try_into().ok()?))
-}
-
-/// What all keys of numbers of series begin with.
-pub(crate) const SERIES_COUNT_PREFIX: [u8; 1] = [SERIES_COUNT];
-
-/// What all keys of numbers of series by hour begin with.
-pub(crate) const SERIES_HOUR_PREFIX: [u8; 1] = [SERIES_HOUR];
-
-/// Reads tenant and hour of a number of series.
-pub(crate) fn decode_series_hour(key: &[u8]) -> Option<(TenantId, i32)> {
-    let (tenant, rest) = take_u32(key.strip_prefix(&SERIES_HOUR_PREFIX)?)?;
-    let (hour, rest) = take_u32(rest)?;
-    rest.is_empty().then(|| (TenantId::new(tenant), unflip(hour)))
-}
-
-/// Reads the tenant of a number of series.
-pub(crate) fn decode_series_count(key: &[u8]) -> Option<TenantId> {
-    let (tenant, rest) = take_u32(key.strip_prefix(&SERIES_COUNT_PREFIX)?)?;
-    rest.is_empty().then(|| TenantId::new(tenant))
-}
-
-/// Reads the tenant and the number of a metric's key.
-pub(crate) fn decode_metric(key: &[u8]) -> Option<(TenantId, MetricNo)> {
-    let (tenant, rest) = take_u32(key.strip_prefix(&METRIC_PREFIX)?)?;
-    let (metric, rest) = take_u32(rest)?;
-    rest.is_empty().then(|| (TenantId::new(tenant), MetricNo::new(metric)))
-}
-
-/// Reads a tenant's key.
-pub(crate) fn decode_tenant(key: &[u8]) -> Option<TenantId> {
-    let (tenant, rest) = take_u32(key.strip_prefix(&TENANT_PREFIX)?)?;
-    rest.is_empty().then(|| TenantId::new(tenant))
-}
-
-/// What all keys of definitions begin with.
-pub(crate) const DEFINITION_PREFIX: [u8; 1] = [SERIES_BY_ID];
-/// What all keys of series by hash begin with.
-pub(crate) const HASH_PREFIX: [u8; 1] = [SERIES_BY_HASH];
-
-/// Reads the key of a definition.
-pub(crate) fn decode_definition(key: &[u8]) -> Option<(TenantId, SeriesId)> {
-    let (tenant, rest) = take_u32(key.strip_prefix(&DEFINITION_PREFIX)?)?;
-    let (series, rest) = take_u32(rest)?;
-    rest.is_empty().then(|| (TenantId::new(tenant), SeriesId::new(series)))
-}
-
-/// Reads a key of series by hash.
-pub(crate) fn decode_hash(key: &[u8]) -> Option<(TenantId, u128)> {
-    let (tenant, rest) = take_u32(key.strip_prefix(&HASH_PREFIX)?)?;
-    Some((TenantId::new(tenant), u128::from_be_bytes(rest.try_into().ok()?)))
-}
-
-/// Reads the tenant of a posting key.
-pub(crate) fn decode_posting_tenant(key: &[u8]) -> Option<TenantId> {
-    Some(TenantId::new(take_u32(key)?.0))
-}
-
-/// Reads a key of activity.
-pub(crate) fn decode_activity(key: &[u8]) -> Option<(TenantId, i32)> {
-    let (tenant, rest) = take_u32(key)?;
-    let (day, rest) = take_u32(rest)?;
-    rest.is_empty().then(|| (TenantId::new(tenant), unflip(day)))
-}
-
-/// Reads name and value of a posting key.
-pub(crate) fn decode_posting(key: &[u8]) -> Option<(String, String)> {
-    let (name, value) = take_text(key.get(5..)?)?;
-    Some((name, String::from_utf8(value.to_vec()).ok()?))
-}
-
-/// Reads a segment's key.
-pub(crate) fn decode_segment(key: &[u8]) -> Option<(u8, i32, u64)> {
-    let (&class, rest) = key.split_first()?;
-    let (partition, rest) = take_u32(rest)?;
-    let number = u64::from_be_bytes(rest.try_into().ok()?);
-    Some((class, unflip(partition), number))
-}
-
-/// Reads a log key.
-pub(crate) fn decode_wal(key: &[u8]) -> Option<Sequence> {
-    Some(Sequence::new(u64::from_be_bytes(key.try_into().ok()?)))
+/// Where the keys of a tenant lie: from, and up to but without.
+pub(crate) fn ranges_of(tenant: TenantId) -> Vec<(Family, Vec<u8>, Vec<u8>)> {
+    let span = |prefix: &[u8]| {
+        let [from, to] = [tenant.number(), tenant.number().saturating_add(1)].map(|number| {
+            let mut key = prefix.to_vec();
+            put_u32(&mut key, number);
+            key
+        });
+        (from, to)
+    };
+    let of_series = [SERIES_BY_ID, SERIES_BY_HASH, SERIES_METRIC, SERIES_COUNT, SERIES_HOUR];
+    let of_series = of_series.map(|kind| (Family::Series, vec![kind]));
+    let whole = [Family::Posting, Family::Activity, Family::Record, Family::Journal];
+    let of_meta = [META_TENANT, META_FLOORS].map(|kind| (Family::Meta, vec![kind]));
+    let all = of_series.into_iter().chain(whole.map(|family| (family, Vec::new()))).chain(of_meta);
+    all.map(|(family, prefix)| {
+        let (from, to) = span(&prefix);
+        (family, from, to)
+    })
+    .collect()
 }
 
 fn put_u32(out: &mut Vec<u8>, number: u32) {
@@ -462,10 +379,6 @@ fn put_u32(out: &mut Vec<u8>, number: u32) {
 
 fn put_i32(out: &mut Vec<u8>, number: i32) {
     put_u32(out, number.cast_unsigned() ^ (1 << 31));
-}
-
-fn unflip(bits: u32) -> i32 {
-    (bits ^ (1 << 31)).cast_signed()
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
@@ -482,88 +395,5 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(&[0, 0]);
 }
 
-fn take_u32(bytes: &[u8]) -> Option<(u32, &[u8])> {
-    let (number, rest) = bytes.split_first_chunk::<4>()?;
-    Some((u32::from_be_bytes(*number), rest))
-}
-
-fn take_text(bytes: &[u8]) -> Option<(String, &[u8])> {
-    let (text, rest) = take_bytes(bytes)?;
-    Some((String::from_utf8(text).ok()?, rest))
-}
-
-/// Reads what ends with two zero bytes, and what is behind them.
-pub(crate) fn take_bytes(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
-    let mut text = Vec::new();
-    let mut rest = bytes;
-    loop {
-        let (&byte, tail) = rest.split_first()?;
-        rest = tail;
-        if byte != 0 {
-            text.push(byte);
-            continue;
-        }
-        let (&mark, tail) = rest.split_first()?;
-        rest = tail;
-        if mark == 0 {
-            return Some((text, rest));
-        }
-        text.push(0);
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn keys_sort_as_their_fields_do() {
-        let t = TenantId::new(7);
-        let ascending = [
-            Key::Activity(t, -3).encode(),
-            Key::Activity(t, 0).encode(),
-            Key::Activity(t, 20_000).encode(),
-        ];
-        assert!(ascending.is_sorted());
-        let at = Moment::from_micros;
-        let term = |partition, term, time, id| {
-            Key::JournalTerm(t, JournalKind::Event, partition, term, at(time), id).encode()
-        };
-        let ascending = [
-            Key::JournalEntry(t, JournalKind::Event, at(-1), b"z").encode(),
-            Key::JournalEntry(t, JournalKind::Event, at(0), b"").encode(),
-            Key::JournalEntry(t, JournalKind::Event, at(0), b"a").encode(),
-            Key::JournalEntry(t, JournalKind::Event, at(256), b"a").encode(),
-            term(-1, b"z", 0, b"z"),
-            term(0, b"a", 9, b"z"),
-            term(0, b"a\0", 1, b"a"),
-            term(0, b"ab", 1, b"a"),
-            Key::JournalId(t, JournalKind::Event, 0, b"a").encode(),
-            Key::JournalWord(t, JournalKind::Event, 0, b"a").encode(),
-            Key::JournalEntry(t, JournalKind::Transition, at(-1), b"z").encode(),
-        ];
-        assert!(ascending.is_sorted());
-        let posting = |name, value| Key::Posting(t, PostingKind::Dimension, name, value).encode();
-        let ascending =
-            [posting("a", "z"), posting("a\0", "a"), posting("ab", ""), posting("b", "")];
-        assert!(ascending.is_sorted());
-    }
-
-    proptest! {
-        #[test]
-        fn posting_keys_round_trip(name in ".{0,20}", value in ".{0,20}") {
-            let key = Key::Posting(TenantId::new(1), PostingKind::Dimension, &name, &value).encode();
-            prop_assert_eq!(decode_posting(&key), Some((name, value)));
-        }
-    }
-
-    #[test]
-    fn segment_keys_round_trip() {
-        for (class, partition, number) in [(0, -1, 5), (3, 20_412, u64::MAX)] {
-            let key = Key::Segment(class, partition, number).encode();
-            assert_eq!(decode_segment(&key), Some((class, partition, number)));
-        }
-    }
-}
+mod tests;

@@ -13,7 +13,7 @@ use crate::acknowledged::Acknowledged;
 use crate::error::Error;
 use crate::fail_point::{self, Point};
 use crate::index::id_set;
-use crate::key::{Family, Key};
+use crate::key::{self, Family, Key};
 
 type Db = DBWithThreadMode<MultiThreaded>;
 
@@ -96,6 +96,13 @@ impl Batch {
     /// Deletes the keys from `from` up to, but without, `to`.
     pub(crate) fn delete_range(&mut self, from: &Key<'_>, to: &Key<'_>) {
         self.changes.push(Change::DeleteRange(from.family(), from.encode(), to.encode()));
+    }
+
+    /// Deletes what belongs to a tenant, in every family but the log.
+    pub(crate) fn delete_tenant(&mut self, tenant: crate::model::TenantId) {
+        for (family, from, to) in key::ranges_of(tenant) {
+            self.changes.push(Change::DeleteRange(family, from, to));
+        }
     }
 
     /// [`delete_range`](Self::delete_range) from a key as it was read.

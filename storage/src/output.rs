@@ -89,8 +89,15 @@ fn keys(shared: &Shared, places: &[SeriesPlace]) -> Result<Vec<(SeriesPlace, Vec
         let ids: Vec<SeriesId> = chunk.iter().map(|place| place.series).collect();
         let found = shared.index.canonicals(first.tenant, &ids)?;
         for (place, key) in chunk.iter().zip(found) {
-            let missing = || Error::corrupt("definition", format!("series {}", place.series));
-            keys.push((*place, key.ok_or_else(missing)?));
+            match key {
+                Some(key) => keys.push((*place, key)),
+                // A tenant may be removed while its rows are on their way.
+                None if shared.index.tenant_by_id(place.tenant).is_none() => {}
+                None => {
+                    let series = format!("series {}", place.series);
+                    return Err(Error::corrupt("definition", series));
+                }
+            }
         }
     }
     Ok(keys)

@@ -79,7 +79,7 @@ pub(crate) fn open(directory: &Path, config: &StoreConfig) -> Result<Opened, Err
     sync(directory)?;
     if let Some(lost) = &lost {
         tracing::error!(lost, "acknowledged writes are missing; starting with what is there");
-        acknowledged.accept(kv.newest_change())?;
+        acknowledged.reset(kv.newest_change())?;
     }
     fail_point::pass(Point::RecoveryDone);
     let next_segment = fact(&kv, Fact::NextSegment)?.unwrap_or(1).max(greatest.saturating_add(1));
@@ -372,6 +372,7 @@ mod tests {
             ("trimmed to", Fact::TrimmedTo),
             ("next segment", Fact::NextSegment),
             ("last arrival", Fact::LastArrival),
+            ("removed tenant", Fact::RemovedTenant),
         ] {
             says(format!("\n| {name} | {} |", fact as u8));
         }

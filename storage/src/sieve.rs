@@ -131,6 +131,11 @@ impl<'a> Sieve<'a> {
         });
     }
 
+    /// Whether there is such a tenant.
+    pub(crate) fn knows(&self, tenant: TenantId) -> bool {
+        self.with_tenant(tenant, |sieve| sieve.is_some())
+    }
+
     /// Whether all rows of a series in `times` have expired.
     pub(crate) fn has_expired(&self, place: SeriesPlace, times: TimeRange) -> bool {
         self.with_tenant(place.tenant, |sieve| {

@@ -244,6 +244,12 @@ impl Sweeper<'_> {
         census::of_segment(segment, &metric_of, |stretch| {
             let place = stretch.place;
             found.samples += stretch.rows;
+            if !sieve.knows(place.tenant) {
+                found.deleted += stretch.rows;
+                let own = tombstones.iter().filter(|tombstone| tombstone.tenant == place.tenant);
+                touched.extend(own.map(|tombstone| tombstone.number));
+                return Ok(());
+            }
             if sieve.has_expired(place, stretch.times) {
                 found.expired += stretch.rows;
                 return Ok(());

@@ -66,13 +66,6 @@ impl Cardinality {
         };
         let rows = report.get(list).and_then(Value::as_array);
         let rows = rows.with_context(|| format!("the answer has no list {list}"))?;
-        let mut table = Table::new(columns.iter().map(ToString::to_string).collect());
-        table.rows = rows
-            .iter()
-            .map(|row| {
-                columns.iter().map(|name| row.get(name).cloned().unwrap_or_default()).collect()
-            })
-            .collect();
-        Ok(table)
+        Ok(Table::of(rows, columns))
     }
 }

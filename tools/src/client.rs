@@ -168,6 +168,17 @@ impl Client {
         self.send(Method::DELETE, self.url(path), None).await.map(drop)
     }
 
+    /// DELETE of a resource with parameters.
+    pub(crate) async fn delete_with(
+        &self,
+        path: &[&str],
+        parameters: &[(&str, &str)],
+    ) -> Result<(), RequestError> {
+        let mut url = self.url(path);
+        url.query_pairs_mut().extend_pairs(parameters);
+        self.send(Method::DELETE, url, None).await.map(drop)
+    }
+
     fn url(&self, path: &[&str]) -> Url {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {

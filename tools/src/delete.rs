@@ -75,7 +75,7 @@ impl Delete {
         });
         let answer = client.post(&["admin", "deletions"], &body).await?;
         if !self.yes {
-            print(&[answer], &["series", "samples", "bytes"], self.output)?;
+            Table::of(&[answer], &["series", "samples", "bytes"]).print(self.output)?;
             eprintln!("moneta: nothing was deleted; repeat it with --yes");
             return Ok(ExitCode::SUCCESS);
         }
@@ -129,27 +129,15 @@ impl Deletions {
 }
 
 fn print_deletions(deletions: &[Value], output: Format) -> anyhow::Result<()> {
-    let flat: Vec<Value> = deletions
-        .iter()
-        .map(|deletion| {
-            let mut row = deletion.clone();
-            for name in ["series", "samples", "bytes"] {
-                row[name] =
-                    deletion.pointer(&format!("/removes/{name}")).cloned().unwrap_or_default();
-            }
-            row
-        })
-        .collect();
+    let flat = |deletion: &Value| {
+        let mut row = deletion.as_object().cloned().unwrap_or_default();
+        let removes = deletion.get("removes").and_then(Value::as_object).cloned();
+        row.extend(removes.unwrap_or_default());
+        Value::Object(row)
+    };
+    let flat: Vec<Value> = deletions.iter().map(flat).collect();
     let columns =
         ["id", "state", "tenant", "requested", "by", "series", "samples", "bytes", "segments_left"];
-    print(&flat, &columns, output)
-}
-
-fn print(rows: &[Value], columns: &[&str], output: Format) -> anyhow::Result<()> {
-    let mut table = Table::new(columns.iter().map(ToString::to_string).collect());
-    let cell = |row: &Value, name: &&str| row.get(*name).cloned().unwrap_or_default();
-    table.rows =
-        rows.iter().map(|row| columns.iter().map(|name| cell(row, name)).collect()).collect();
-    table.print(output)?;
+    Table::of(&flat, &columns).print(output)?;
     Ok(())
 }

@@ -22,6 +22,7 @@ mod restore;
 mod retention;
 mod serve;
 mod snapshot;
+mod tenant;
 mod time;
 mod verify;
 mod write;
@@ -62,6 +63,9 @@ enum Command {
     /// See and change how long samples are kept
     #[command(subcommand)]
     Retention(retention::Retention),
+    /// See who stores something, and remove a tenant
+    #[command(subcommand)]
+    Tenant(tenant::Tenant),
     /// Delete samples of a tenant
     Delete(delete::Delete),
     /// What was deleted, and how far that has come
@@ -106,6 +110,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Cardinality(cardinality) => runtime.block_on(cardinality.run()),
         Command::Load(load) => runtime.block_on(load.run()),
         Command::Retention(retention) => runtime.block_on(retention.run()),
+        Command::Tenant(tenant) => runtime.block_on(tenant.run()),
         Command::Delete(delete) => runtime.block_on(delete.run()),
         Command::Deletions(deletions) => runtime.block_on(deletions.run()),
         Command::Verify(verify) => verify.run(),

@@ -29,6 +29,17 @@ impl Table {
         Table { columns, rows: Vec::new() }
     }
 
+    /// The fields `columns` of JSON objects.
+    pub(crate) fn of(rows: &[Value], columns: &[&str]) -> Self {
+        let cells = |row: &Value| {
+            columns.iter().map(|name| row.get(*name).cloned().unwrap_or_default()).collect()
+        };
+        Table {
+            columns: columns.iter().map(ToString::to_string).collect(),
+            rows: rows.iter().map(cells).collect(),
+        }
+    }
+
     /// Writes the table to standard output.
     pub(crate) fn print(&self, format: Format) -> io::Result<()> {
         let mut out = io::stdout().lock();

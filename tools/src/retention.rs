@@ -221,11 +221,7 @@ impl Asking {
     }
 
     fn print(&self, rows: &[Value], columns: &[&str]) -> anyhow::Result<()> {
-        let mut table = Table::new(columns.iter().map(ToString::to_string).collect());
-        let cell = |row: &Value, name: &&str| row.get(*name).cloned().unwrap_or_default();
-        table.rows =
-            rows.iter().map(|row| columns.iter().map(|name| cell(row, name)).collect()).collect();
-        table.print(self.output)?;
+        Table::of(rows, columns).print(self.output)?;
         Ok(())
     }
 
@@ -239,16 +235,14 @@ impl Asking {
         let decides = answer.get("policy").filter(|policy| !policy.is_null());
         let none = Vec::new();
         let others = answer.get("overruled").and_then(Value::as_array).unwrap_or(&none);
-        let mut rows = Vec::new();
-        for (policy, role) in decides
-            .map(|policy| (policy, "decides"))
-            .into_iter()
-            .chain(others.iter().map(|p| (p, "overruled")))
-        {
-            let mut row = policy.clone();
-            row["role"] = json!(role);
-            rows.push(row);
-        }
+        let with_role = |(policy, role): (&Value, &str)| {
+            let mut row = policy.as_object().cloned().unwrap_or_default();
+            row.insert("role".to_owned(), json!(role));
+            Value::Object(row)
+        };
+        let decides = decides.map(|policy| (policy, "decides"));
+        let overruled = others.iter().map(|policy| (policy, "overruled"));
+        let rows: Vec<Value> = decides.into_iter().chain(overruled).map(with_role).collect();
         self.print(&rows, &["role", "tenant", "metric", "keep"])?;
         if self.output == Format::Table {
             let keep = answer.get("keep").and_then(Value::as_str).unwrap_or_default();

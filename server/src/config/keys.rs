@@ -141,6 +141,18 @@ pub(crate) const KEYS: &[Key] = &[
          twice live_log_mb counts. \"0\" does without.",
     ),
     key(
+        "storage.keep_events_days",
+        number(0, 36_500),
+        "14",
+        "How long events are kept, days. 0: for ever.",
+    ),
+    key(
+        "storage.keep_transitions_days",
+        number(0, 36_500),
+        "0",
+        "How long changes of alarms' states, their history, are kept, days. 0: for ever.",
+    ),
+    key(
         "limits.active_series",
         number(1, 4_000_000_000),
         "5000000",
@@ -165,18 +177,6 @@ pub(crate) const KEYS: &[Key] = &[
         number(1, 100_000),
         "256",
         "Dimensions a series may have. A write with more is refused.",
-    ),
-    key(
-        "storage.keep_events_days",
-        number(0, 36_500),
-        "14",
-        "How long events are kept, days. 0: for ever.",
-    ),
-    key(
-        "storage.keep_transitions_days",
-        number(0, 36_500),
-        "0",
-        "How long changes of alarms' states, their history, are kept, days. 0: for ever.",
     ),
     key(
         "auth.mode",

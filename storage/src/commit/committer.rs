@@ -34,7 +34,7 @@ pub(crate) fn run(shared: &Arc<Shared>, newest: Sequence) {
                 // The one who asked may have gone.
                 let _ = reply.send(closed);
             }
-            Work::Clean(order) => order.carry_out(shared, &mut meter),
+            Work::Call(call) => call(shared, &mut meter),
             Work::Stop => return,
         }
     }
@@ -141,7 +141,8 @@ fn is_stale(shared: &Shared, request: &WriteRequest) -> bool {
 
 /// Refuses a request that found the id of a series which has been removed since.
 fn check_removed(shared: &Shared, request: &WriteRequest) -> Result<(), Error> {
-    let Some(tenant) = shared.index.tenant_by_id(request.tenant) else { return Ok(()) };
+    let tenant = shared.index.tenant_by_id(request.tenant);
+    let tenant = tenant.ok_or_else(|| Error::Invalid("there is no such tenant".into()))?;
     if !is_stale(shared, request) {
         return Ok(());
     }

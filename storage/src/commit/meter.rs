@@ -118,6 +118,11 @@ impl Meter {
         }
     }
 
+    /// Forgets a tenant that has been removed.
+    pub(crate) fn forget(&mut self, tenant: TenantId) {
+        self.tenants.remove(&tenant);
+    }
+
     /// Forgets series that have been removed.
     pub(crate) fn remove(&mut self, tenant: TenantId, ids: &RoaringBitmap) {
         let active = self.tenants.get_mut(&tenant).and_then(|usage| usage.active.as_mut());

@@ -9,10 +9,11 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
+use super::meter::Meter;
 use crate::error::Error;
 use crate::head::Generation;
-use crate::index::clean::Clean;
 use crate::model::TenantId;
+use crate::threads::Shared;
 use crate::write::{Committed, WriteRequest};
 
 /// Requests that may wait.
@@ -37,6 +38,9 @@ const HELD_MAX: Duration = Duration::from_secs(10);
 /// Called once with the outcome of a write, on the committer's thread.
 pub(crate) type Ack = Box<dyn FnOnce(Result<Committed, Error>) + Send>;
 
+/// Something to be done on the committer's thread.
+pub(crate) type Call = Box<dyn FnOnce(&Shared, &mut Meter) + Send>;
+
 pub(crate) struct Job {
     pub(crate) request: WriteRequest,
     pub(crate) ack: Ack,
@@ -49,8 +53,8 @@ pub(crate) enum Work {
     Refuse(Vec<Job>),
     /// Close the open generation and hand it over; `None` if it is empty.
     CloseGeneration(SyncSender<Option<Arc<Generation>>>),
-    /// Remove series that have no samples left.
-    Clean(Clean),
+    /// Do something between two commits.
+    Call(Call),
     Stop,
 }
 
@@ -80,7 +84,7 @@ struct State {
     shared: u32,
     closing: VecDeque<SyncSender<Option<Arc<Generation>>>>,
     /// One for each thread that waits for the answer.
-    cleaning: VecDeque<Clean>,
+    calls: VecDeque<Call>,
     held: bool,
     stopped: bool,
 }
@@ -133,11 +137,11 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Asks for series to be removed. Once the queue is stopped nobody answers.
-    pub(crate) fn clean(&self, order: Clean) {
+    /// Asks the committer to do something between two commits. Once the queue is stopped it is dropped.
+    pub(crate) fn call(&self, call: Call) {
         let mut state = self.lock();
         if !state.stopped {
-            state.cleaning.push_back(order);
+            state.calls.push_back(call);
         }
         drop(state);
         self.changed.notify_one();
@@ -180,9 +184,9 @@ impl Queue {
             if let Some(reply) = state.closing.pop_front() {
                 return Work::CloseGeneration(reply);
             }
-            // Who cleans waits for the answer before it asks again, so writes come in between.
-            if let Some(order) = state.cleaning.pop_front() {
-                return Work::Clean(order);
+            // Who asks waits for the answer before it asks again, so writes come in between.
+            if let Some(call) = state.calls.pop_front() {
+                return Work::Call(call);
             }
             // What was taken before the stop is still committed.
             let held = state.held && !state.stopped;

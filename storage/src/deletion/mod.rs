@@ -5,6 +5,7 @@
 //! then the tombstone goes. The record of a deletion stays as an audit trail.
 
 mod stored;
+mod tenant;
 mod tombstone;
 
 use std::sync::Arc;

@@ -11,6 +11,7 @@ mod tenant;
 mod tests;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use roaring::RoaringBitmap;
@@ -39,6 +40,8 @@ pub(crate) struct Index {
     seed: u64,
     tenants: RwLock<Tenants>,
     creating: Mutex<()>,
+    /// The greatest number of a tenant that was removed: none is given again.
+    removed_upto: AtomicU32,
 }
 
 #[derive(Default)]
@@ -62,7 +65,21 @@ impl Index {
                 seed
             }
         };
-        let index = Index { kv, seed, tenants: RwLock::default(), creating: Mutex::default() };
+        let removed = match kv.get(&Key::Fact(Fact::RemovedTenant))? {
+            Some(bytes) => bytes
+                .try_into()
+                .ok()
+                .and_then(|bytes| u32::try_from(u64::from_le_bytes(bytes)).ok())
+                .ok_or_else(|| Error::corrupt("number", "removed tenants"))?,
+            None => 0,
+        };
+        let index = Index {
+            kv,
+            seed,
+            tenants: RwLock::default(),
+            creating: Mutex::default(),
+            removed_upto: AtomicU32::new(removed),
+        };
         index.load()?;
         Ok(index)
     }
@@ -149,8 +166,9 @@ impl Index {
         if let Some(id) = self.find_tenant(name) {
             return Ok(id);
         }
-        let newest = self.tenants().last().map_or(0, |id| id.number());
-        if usize::try_from(newest).is_ok_and(|count| count >= TENANTS_MAX) {
+        let known = self.tenants();
+        let newest = known.last().map_or(0, |id| id.number()).max(self.removed_upto());
+        if known.len() >= TENANTS_MAX || newest == u32::MAX {
             return Err(Error::Limit { limit: "tenants", max: TENANTS_MAX as u64 });
         }
         let id = TenantId::new(newest + 1);
@@ -162,6 +180,20 @@ impl Index {
         tenants.by_name.insert(name.clone(), id);
         tenants.by_id.insert(id, Arc::new(Tenant::new(name)));
         Ok(id)
+    }
+
+    /// The greatest number of a tenant that was removed; 0 if none was.
+    pub(crate) fn removed_upto(&self) -> u32 {
+        self.removed_upto.load(Ordering::Acquire)
+    }
+
+    /// Forgets a tenant whose removal is committed.
+    pub(crate) fn forget_tenant(&self, id: TenantId) {
+        self.removed_upto.fetch_max(id.number(), Ordering::AcqRel);
+        let mut tenants = self.tenants.write().expect("no code panics while it holds the index");
+        if let Some(tenant) = tenants.by_id.remove(&id) {
+            tenants.by_name.remove(&tenant.name);
+        }
     }
 
     pub(crate) fn find_tenant(&self, name: &str) -> Option<TenantId> {

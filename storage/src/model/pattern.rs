@@ -64,12 +64,12 @@ impl Pattern {
             .size_limit(PATTERN_COMPILED_BYTES_MAX)
             .dfa_size_limit(PATTERN_COMPILED_BYTES_MAX)
             .build()
-            .map_err(|source| match source {
-                regex::Error::CompiledTooBig(_) => Error::Limit {
-                    limit: "compiled bytes of a regular expression",
-                    max: PATTERN_COMPILED_BYTES_MAX as u64,
-                },
-                source => Error::Invalid(format!("{text:?} is no regular expression: {source}")),
+            .map_err(|source| {
+                if matches!(source, regex::Error::CompiledTooBig(_)) {
+                    let max = PATTERN_COMPILED_BYTES_MAX as u64;
+                    return Error::Limit { limit: "compiled bytes of a regular expression", max };
+                }
+                Error::Invalid(format!("{text:?} is no regular expression: {source}"))
             })?;
         let hir = without_outer_anchors(hir);
         let literals = literals(&hir);

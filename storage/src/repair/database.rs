@@ -57,7 +57,7 @@ pub(crate) fn facts(kv: &Kv) -> Result<(), Error> {
     if kv.get(&Key::Fact(Fact::HashSeed))?.is_none_or(|seed| seed.len() != 8) {
         batch.put(&Key::Fact(Fact::HashSeed), random_u64().to_le_bytes().to_vec());
     }
-    if batch.len() == 0 { Ok(()) } else { kv.commit(batch, Sync::Disk) }
+    if batch.is_empty() { Ok(()) } else { kv.commit(batch, Sync::Disk) }
 }
 
 fn free_name(directory: &Path) -> PathBuf {

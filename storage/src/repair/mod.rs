@@ -147,7 +147,7 @@ impl Mending<'_> {
     /// Commits changes, unless nothing is to be changed.
     fn commit(&self, batch: Batch) -> Result<(), Error> {
         match (&self.kv, self.mode) {
-            (Some(kv), Mode::Apply) if batch.len() > 0 => kv.commit(batch, Sync::Disk),
+            (Some(kv), Mode::Apply) if !batch.is_empty() => kv.commit(batch, Sync::Disk),
             (_, Mode::Apply | Mode::DryRun) => Ok(()),
         }
     }

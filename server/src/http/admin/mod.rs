@@ -4,6 +4,7 @@ pub(crate) mod backup;
 mod cardinality;
 mod deletion;
 mod retention;
+mod tenants;
 
 use std::sync::Arc;
 
@@ -17,5 +18,6 @@ pub(crate) fn routes() -> Vec<Route<Arc<Services>>> {
     routes.extend(backup::routes());
     routes.extend(deletion::routes());
     routes.extend(retention::routes());
+    routes.extend(tenants::routes());
     routes
 }
