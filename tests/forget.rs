@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moneta_storage::clock::ManualClock;
-use moneta_storage::deletion::DeletionRequest;
+use moneta_storage::deletion::{DeletionRequest, DeletionState};
 use moneta_storage::model::{
     DimensionMatcher, Keep, Selector, SeriesKey, TenantId, TimeRange, Timestamp, ValueMatcher,
 };
+use moneta_storage::record::{RecordBatch, RecordKind};
 use moneta_storage::retention::{MetricPattern, Policies, Policy};
+use moneta_storage::verify::verify;
 use moneta_storage::view::Piece;
 use moneta_storage::{Error, Store};
 use moneta_tests::{key, open, write};
@@ -325,7 +327,7 @@ fn the_space_of_a_deletion_comes_back_and_its_record_stays() {
     assert_eq!(after.segment_samples, before.segment_samples / 2);
     let deletions = run.store.deletions().unwrap();
     assert_eq!(deletions.len(), 1);
-    assert_eq!(deletions[0].state, moneta_storage::deletion::DeletionState::Done);
+    assert_eq!(deletions[0].state, DeletionState::Done);
     assert_eq!(deletions[0].plan.samples, 3000);
     check(&run.store, &run.model, TimeRange::ALL, None);
     // Everything: the files go.
@@ -368,4 +370,78 @@ fn a_plan_tells_what_a_policy_would_remove() {
     assert!(plan.metrics[0].bytes > 0);
     run.carry_out(Op::Policies(1));
     assert_eq!(run.store.plan_retention(&policies(1)).unwrap().metrics, []);
+}
+
+#[test]
+fn a_tenant_is_removed_with_everything_and_its_name_is_free() {
+    let mut run = Run::new();
+    run.carry_out(Op::Backfill { series: 0, start: 0, count: 500 });
+    run.carry_out(Op::Write { tenant: 1, samples: vec![(0, 5, 7), (3, 900, 8)] });
+    run.carry_out(Op::Flush);
+    run.carry_out(Op::Backfill { series: 2, start: 0, count: 300 });
+    let one = run.store.find_tenant("one").unwrap();
+    let mut records = RecordBatch::new();
+    records.put(one, RecordKind::Setting, b"x", b"y".to_vec());
+    run.store.records().commit(records).unwrap();
+    // A write on its way finds out that its tenant is gone.
+    let mut late = run.store.request(one);
+    let raw = series_key(0);
+    let time = Timestamp::from_millis(run.now);
+    late.push(&raw.encode(), || Ok::<_, Error>(raw.clone()), time, 1.0, None).unwrap();
+
+    let plan = run.store.plan_tenant_removal(one).unwrap();
+    assert_eq!((plan.series, plan.samples), (2, 800));
+    run.store.remove_tenant(one, "test").unwrap();
+    run.model.samples.retain(|(tenant, ..), _| *tenant != 0);
+    assert!(run.store.remove_tenant(one, "test").is_err());
+    assert!(run.store.write(late).unwrap_err().to_string().contains("no such tenant"));
+    assert_eq!(run.store.find_tenant("one"), None);
+    assert!(run.store.select(one, &Selector::default()).unwrap().is_empty());
+    assert_eq!(run.store.records().get(one, RecordKind::Setting, b"x").unwrap(), None);
+    run.store.verify().unwrap();
+    check(&run.store, &run.model, TimeRange::ALL, None);
+
+    // A new one of that name starts from nothing, also after a restart in between.
+    run.carry_out(Op::Reopen);
+    let path = run.directory.path().to_path_buf();
+    let again = run.store.tenant("one").unwrap();
+    assert!(again > one, "numbers are not given again");
+    run.carry_out(Op::Write { tenant: 0, samples: vec![(0, 5, 9)] });
+    check(&run.store, &run.model, TimeRange::ALL, None);
+    run.carry_out(Op::Flush);
+    run.carry_out(Op::Sweep);
+    assert_eq!(run.store.stats().segment_samples, 3);
+    assert_eq!(run.store.deletions().unwrap()[0].state, DeletionState::Done);
+    check(&run.store, &run.model, TimeRange::ALL, None);
+    drop(run.store);
+    assert_eq!(verify(&path, &|_, _| {}).unwrap().problems, []);
+}
+
+#[test]
+fn series_without_samples_leave_the_index_and_come_back_with_the_next_sample() {
+    let mut run = Run::new();
+    for series in 0..SERIES {
+        run.carry_out(Op::Backfill { series, start: 0, count: 100 });
+    }
+    let one = run.store.find_tenant("one").unwrap();
+    let all = |run: &Run| run.store.select(one, &Selector::default()).unwrap().len();
+    run.carry_out(Op::Delete { tenant: 0, host: 0, start: 4000, length: 5000 });
+    assert_eq!(all(&run), 6, "hidden, not yet cleaned");
+    let swept = run.store.sweep().unwrap();
+    assert_eq!((swept.series_removed, swept.deletions_finished), (2, 1));
+    assert_eq!(all(&run), 4);
+    // The writer's cache has forgotten the series and the day, so both are noted again.
+    run.carry_out(Op::Backfill { series: 0, start: 0, count: 10 });
+    run.carry_out(Op::Flush);
+    check(&run.store, &run.model, TimeRange::ALL, None);
+    assert_eq!(all(&run), 5);
+    // So is the day of a series that stays: its samples of today go and come back.
+    run.carry_out(Op::Delete { tenant: 0, host: 1, start: 99, length: 100 });
+    run.carry_out(Op::Sweep);
+    run.carry_out(Op::Write { tenant: 0, samples: vec![(2, 3, 1)] });
+    run.carry_out(Op::Flush);
+    check(&run.store, &run.model, TimeRange::ALL, None);
+    let path = run.directory.path().to_path_buf();
+    drop(run.store);
+    assert_eq!(verify(&path, &|_, _| {}).unwrap().problems, []);
 }

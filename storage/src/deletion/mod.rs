@@ -11,7 +11,7 @@ mod tombstone;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-pub(crate) use stored::load_tombstones;
+pub(crate) use stored::{load_tombstones, removed_tenants};
 pub(crate) use tombstone::Tombstone;
 
 use roaring::RoaringBitmap;

@@ -4,6 +4,7 @@
 //! requested and finished ms i64 (finished: the least number while it goes on), series, samples, bytes,
 //! segments left u64, then tenant, what and by, each its length u32 and its bytes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::tombstone::Tombstone;
@@ -11,7 +12,7 @@ use super::{Deletion, DeletionPlan, DeletionState};
 use crate::error::Error;
 use crate::key::{self, Family, Key};
 use crate::kv::{Batch, Kv, Sync};
-use crate::model::{TimeRange, Timestamp};
+use crate::model::{TenantId, TimeRange, Timestamp};
 
 const VERSION: u8 = 1;
 
@@ -78,9 +79,13 @@ fn take_text(rest: &mut &[u8]) -> Option<String> {
     String::from_utf8(text.to_vec()).ok()
 }
 
-/// The tombstones that are in force. One whose deletion was cut short by a crash counts every segment
-/// so far, those before `next_segment`, among those it has to be applied to.
-pub(crate) fn load_tombstones(kv: &Kv, next_segment: u64) -> Result<Vec<Arc<Tombstone>>, Error> {
+/// Tenants that were removed and of which samples may be left.
+pub(crate) fn removed_tenants(kv: &Kv) -> Result<BTreeSet<TenantId>, Error> {
+    let whole = |tombstone: &Tombstone| tombstone.series.is_empty();
+    Ok(tombstones(kv)?.iter().filter(|t| whole(t)).map(|tombstone| tombstone.tenant).collect())
+}
+
+fn tombstones(kv: &Kv) -> Result<Vec<Tombstone>, Error> {
     let mut found = Vec::new();
     let prefix = key::TOMBSTONE_PREFIX;
     kv.scan(Family::Meta, &prefix, &prefix, |key, value| {
@@ -89,6 +94,13 @@ pub(crate) fn load_tombstones(kv: &Kv, next_segment: u64) -> Result<Vec<Arc<Tomb
         found.push(decoded.ok_or_else(|| Error::corrupt("value", "a tombstone"))?);
         Ok::<_, Error>(true)
     })?;
+    Ok(found)
+}
+
+/// The tombstones that are in force. One whose deletion was cut short by a crash counts every segment
+/// so far, those before `next_segment`, among those it has to be applied to.
+pub(crate) fn load_tombstones(kv: &Kv, next_segment: u64) -> Result<Vec<Arc<Tombstone>>, Error> {
+    let mut found = tombstones(kv)?;
     let mut batch = Batch::default();
     for tombstone in &mut found {
         if tombstone.clean_from == u64::MAX {

@@ -22,6 +22,7 @@ pub(crate) use problem::Findings;
 pub use problem::{Affected, Part, Problem};
 pub(crate) use segments::{Present, of_group, of_rows, of_series, read_rows, read_series};
 
+use crate::deletion::removed_tenants;
 use crate::error::Error;
 use crate::index as stored;
 use crate::key::{Fact, Family, Key};
@@ -332,9 +333,10 @@ impl Examination {
         let indexed = index::check(kv, findings, &mut self.verified)?;
         let logged = log::check(kv, trimmed, findings, &mut self.verified)?;
         self.inactive = index::check_activity(kv, present, &indexed.defined, findings)?;
-        for (tenant, ids) in
-            present.iter().map(|((tenant, _), ids)| (tenant, ids)).chain(&logged.present)
-        {
+        // Of a removed tenant rows are left until their segments have been written again.
+        let removed = removed_tenants(kv)?;
+        let rows = present.iter().map(|((tenant, _), ids)| (tenant, ids)).chain(&logged.present);
+        for (tenant, ids) in rows.filter(|(tenant, _)| !removed.contains(tenant)) {
             let unknown = indexed.defined.get(tenant).map_or(ids.clone(), |known| ids - known);
             if !unknown.is_empty() {
                 *self.undefined.entry(*tenant).or_default() |= unknown;
@@ -437,9 +439,14 @@ fn undefined(
     tenant: TenantId,
     ids: &RoaringBitmap,
 ) -> Result<(), Error> {
-    let known = shared.index.tenant_by_id(tenant).map_or(0, |tenant| {
-        tenant.metrics.read().expect("no code panics while it holds metrics").series_count()
-    });
+    let known = match shared.index.tenant_by_id(tenant) {
+        Some(tenant) => {
+            tenant.metrics.read().expect("no code panics while it holds metrics").series_count()
+        }
+        // Its rows are left until their segments have been written again.
+        None if tenant.number() <= shared.index.removed_upto() => return Ok(()),
+        None => 0,
+    };
     match ids.max() {
         Some(last) if last >= known => Err(segment.mismatch("series (without definition)")),
         _ => Ok(()),
