@@ -5,12 +5,20 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use moneta_storage::model::{Selector, SeriesKey, TimeRange};
+use moneta_storage::clock::ManualClock;
+use moneta_storage::deletion::{Deletion, DeletionRequest};
+use moneta_storage::event::{Event, TraitValue};
+use moneta_storage::feed::Consumer;
+use moneta_storage::model::{
+    DimensionMatcher, Keep, Moment, Selector, SeriesKey, TimeRange, Timestamp, ValueMatcher,
+};
 use moneta_storage::record::{RecordBatch, RecordKind};
+use moneta_storage::retention::{MetricPattern, Policies, Policy};
 use moneta_storage::verify::verify;
 use moneta_storage::view::Piece;
-use moneta_storage::{Error, Store};
+use moneta_storage::{Error, Store, StoreConfig};
 use moneta_tests::{copy_folder, key, open, write};
 
 const NOW: i64 = 1_764_000_000_000;
@@ -50,7 +58,7 @@ fn write_everything(directory: &Path) {
                 .collect();
             write(&store, tenant, &samples).unwrap();
         }
-        let mut region = key("regional", &[("", "empty name"), ("na\0me", "zero")]);
+        let mut region = key("regional", &[("empty", ""), ("na\0me", "zero")]);
         region.region = "région".into();
         write(&store, tenant, &[(&region, NOW - DAY, 1.0, Some("{}"))]).unwrap();
         store.flush().unwrap();
@@ -89,7 +97,49 @@ fn write_everything(directory: &Path) {
             batch.put(tenant, kind, b"id\0\xFF", format!("{kind:?}").into_bytes());
         }
         store.records().commit(batch).unwrap();
+        let traits = [("count", TraitValue::Integer(7)), ("host", TraitValue::Text("a".into()))];
+        let event = Event {
+            id: "e1".into(),
+            event_type: "compute.instance.create".into(),
+            time: Moment::from_micros(NOW * 1000),
+            traits: traits.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            payload: b"payload".to_vec(),
+        };
+        store.events(tenant).append(&[event]).unwrap();
     }
+    let gone = store.tenant("gone").unwrap();
+    write(&store, gone, &[(&key("young", &[("host", "x")]), NOW, 1.0, None)]).unwrap();
+    drop(store);
+    forget_something(directory);
+}
+
+/// Retention that has hidden something, a deletion of which something is left, a removed tenant.
+fn forget_something(directory: &Path) {
+    // A consumer that never comes keeps the log, so the rows that are hidden stay in it.
+    let config = StoreConfig { consumer: Consumer::Expected, ..StoreConfig::default() };
+    let clock = ManualClock::at(Timestamp::from_millis(NOW));
+    let store = Store::open(directory, config, clock).unwrap();
+    let keep = |tenant: Option<&str>, metric: &str, days: u64| Policy {
+        tenant: tenant.map(str::to_owned),
+        metric: MetricPattern::parse(metric).unwrap(),
+        raw: Keep::For(Duration::from_secs(days * 24 * 3600)),
+    };
+    // The floors of the first policies stay when the second come.
+    store.set_retention(Policies::new(vec![keep(None, "young", 100)]).unwrap()).unwrap();
+    let policies = vec![keep(Some("first"), "c*", 1000), keep(None, "*", 3000)];
+    store.set_retention(Policies::new(policies).unwrap()).unwrap();
+    let tenant = store.find_tenant("first").unwrap();
+    let value = ValueMatcher::Equals("host1".into());
+    let dimensions = vec![DimensionMatcher { name: "host".into(), value }];
+    let request = DeletionRequest {
+        tenant,
+        selector: Selector { dimensions, ..Selector::default() },
+        times: TimeRange::ALL,
+        by: "fixture".into(),
+        what: "{}".into(),
+    };
+    store.delete(request).unwrap();
+    store.remove_tenant(store.find_tenant("gone").unwrap(), "fixture").unwrap();
 }
 
 const KINDS: [RecordKind; 9] = [
@@ -108,6 +158,12 @@ const KINDS: [RecordKind; 9] = [
 fn answers(store: &Store) -> String {
     let mut out = String::new();
     let all = Selector::default();
+    writeln!(out, "retention {:?}", store.retention()).unwrap();
+    for deletion in store.deletions().unwrap() {
+        // How much was left may change between two looks.
+        let shown = Deletion { segments_left: 0, ..deletion };
+        writeln!(out, "deletion {shown:?}").unwrap();
+    }
     writeln!(out, "newest {}", store.newest()).unwrap();
     for tenant in store.tenants() {
         writeln!(out, "tenant {tenant} {:?}", store.tenant_name(tenant)).unwrap();
@@ -146,6 +202,7 @@ fn answers(store: &Store) -> String {
             Ok::<_, Error>(())
         });
         folded.unwrap();
+        writeln!(out, "event {:?}", store.events(tenant).get("e1").unwrap()).unwrap();
         for kind in KINDS {
             let records = store.records().scan(tenant, kind, &[], None, 100).unwrap();
             writeln!(out, "records {kind:?} {records:?}").unwrap();

@@ -278,6 +278,10 @@ fn the_small_files_are_written_anew() {
         let directory = tempfile::tempdir().unwrap();
         let before = stored(directory.path());
         flip(&directory.path().join(name), 2);
+        if name == "acknowledged" {
+            // It has two places; one alone that does not verify is what a power cut may leave.
+            flip(&directory.path().join(name), 14);
+        }
         let found = verify(directory.path(), &|_, _| {}).unwrap().problems;
         assert!(found.iter().any(|found| found.place.contains(name)), "{found:?}");
         let (repaired, after) = mend(directory.path(), &before);
