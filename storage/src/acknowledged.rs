@@ -17,6 +17,8 @@ use crate::error::Error;
 
 /// Bytes of a place.
 const PLACE_LEN: usize = 12;
+/// Bytes of the file.
+const FILE_LEN: usize = 2 * PLACE_LEN;
 
 pub(crate) struct Acknowledged {
     path: PathBuf,
@@ -43,6 +45,16 @@ impl Acknowledged {
             .map_err(|source| Error::io(&path, &source))?;
         let mut bytes = Vec::new();
         (&file).read_to_end(&mut bytes).map_err(|source| Error::io(&path, &source))?;
+        if bytes.len() < FILE_LEN {
+            // New, or never finished: nothing was acknowledged with it. From here on one place is
+            // whole at every moment.
+            let mut place = 0_u64.to_le_bytes().to_vec();
+            seal(&mut place, 0);
+            bytes = [place.clone(), place].concat();
+            file.write_all_at(&bytes, 0)
+                .and_then(|()| file.sync_all())
+                .map_err(|source| Error::io(&path, &source))?;
+        }
         let places = places(&bytes);
         let newest = places.iter().flatten().copied().max().unwrap_or(0);
         // The one that counts is left alone.
@@ -94,11 +106,12 @@ impl Acknowledged {
     }
 }
 
-/// What the file in `directory` says; 0 if it is not there or empty, `None` if it does not verify.
+/// What the file in `directory` says; 0 if it is not there or not whole yet, `None` if it does not
+/// verify.
 pub(crate) fn recorded(directory: &Path) -> Result<Option<u64>, Error> {
     let path = directory.join("acknowledged");
     match std::fs::read(&path) {
-        Ok(bytes) if bytes.is_empty() => Ok(Some(0)),
+        Ok(bytes) if bytes.len() < FILE_LEN => Ok(Some(0)),
         Ok(bytes) => Ok(places(&bytes).into_iter().flatten().max()),
         Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(Some(0)),
         Err(source) => Err(Error::io(&path, &source)),
