@@ -26,7 +26,7 @@ fn open(directory: &Path) -> (Store, TenantId) {
 fn key(n: u32) -> SeriesKey {
     let pairs = [("host", format!("h{n}")), ("zone", "z".to_owned())];
     SeriesKey {
-        metric: if n % 10 == 0 { "rare".into() } else { "m".into() },
+        metric: if n.is_multiple_of(10) { "rare".into() } else { "m".into() },
         dimensions: pairs.into_iter().collect(),
         region: String::new(),
     }
