@@ -69,6 +69,11 @@ impl StoreSamples {
         StoreSamples { store, view: RefCell::default(), prefetched: RefCell::default() }
     }
 
+    /// Keeps a series of an alarm from being removed while it has no samples.
+    pub(crate) fn hold(&self, tenant: TenantId, series: SeriesId) {
+        self.store.hold(tenant, &[series]);
+    }
+
     /// Reads what is stored of `series` from `from` on, until [`forget`](Self::forget).
     ///
     /// # Errors

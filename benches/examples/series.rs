@@ -4,6 +4,18 @@
 //! VALUES hosts (default a tenth), and prints CPU, wall clock and resident memory; then asks for a
 //! page of 1000 series, for names and for values, and prints the 50th and 99th percentile. Run again
 //! on the same directory it measures opening it.
+//!
+//! Last answer, a million series over 100 000 hosts, on 2 cores with six times as much other work, so
+//! that wall clock says little (the medians below are wall clock all the same):
+//!
+//! ```text
+//! new series          13.3 CPU s a million, making their keys included; 188 MB resident
+//! the same again      1.3 CPU s a million; 217 MB after the flush
+//! open again          0.01 CPU s, 20 MB
+//! page of 1000 series 2 ms (any hostname); 18 ms of those active in an hour of a day
+//! dimension names     0.05 ms; metric names 0.00 ms; 1000 values of hostname 0.9 ms
+//! cardinality         0.3 s
+//! ```
 
 use std::path::PathBuf;
 use std::time::Instant;

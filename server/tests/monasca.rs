@@ -24,9 +24,13 @@ struct Server {
 
 impl Server {
     async fn start() -> Server {
+        Server::start_with(&[]).await
+    }
+
+    async fn start_with(settings: &[(&str, &str)]) -> Server {
         let folder = tempfile::tempdir().unwrap();
         let clock = ManualClock::at(Timestamp::from_millis(NOW));
-        let running = open(folder.path(), Arc::clone(&clock)).await;
+        let running = open_with(folder.path(), Arc::clone(&clock), settings).await;
         Server { running, clock, _folder: folder }
     }
 
@@ -47,13 +51,22 @@ impl Server {
 }
 
 async fn open(folder: &std::path::Path, clock: Arc<ManualClock>) -> Running {
-    let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    open_with(folder, clock, &[]).await
+}
+
+async fn open_with(
+    folder: &std::path::Path,
+    clock: Arc<ManualClock>,
+    settings: &[(&str, &str)],
+) -> Running {
+    let own = [
+        ("server.data_dir", folder.to_str().unwrap()),
+        ("server.listen", "127.0.0.1:0"),
+        ("server.region", "r1"),
+    ];
+    let all = own.iter().chain(settings);
     let config = Config::load(ConfigSources {
-        overrides: vec![
-            set("server.data_dir", folder.to_str().unwrap()),
-            set("server.listen", "127.0.0.1:0"),
-            set("server.region", "r1"),
-        ],
+        overrides: all.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         ..ConfigSources::default()
     });
     start(config.unwrap(), clock).await.unwrap()
@@ -334,6 +347,52 @@ async fn the_server_tells_of_itself() {
     }
     let (status, logs) = server.send("POST", "/v2.0/logs", json!({})).await;
     assert_eq!((status, &logs["title"]), (501, &json!("Not Implemented")));
+    server.running.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_tenant_over_its_limits_is_told_which() {
+    let settings = [
+        ("limits.active_series", "4"),
+        ("limits.new_series_per_minute", "3"),
+        ("limits.dimensions", "2"),
+    ];
+    let server = Server::start_with(&settings).await;
+    let series = |from: u32, to: u32| -> Value {
+        let one = |n: u32| json!({"name": "m", "dimensions": {"host": format!("h{n}")}, "timestamp": NOW, "value": 1});
+        (from..to).map(one).collect()
+    };
+    let check = async |body: Value, want: u16, text: &str| {
+        let (status, answer) = server.send("POST", "/v2.0/metrics", body).await;
+        assert_eq!(status, want, "{answer}");
+        assert!(answer.to_string().contains(text), "{answer}");
+    };
+    check(series(0, 3), 204, "").await;
+    check(series(3, 4), 429, "new_series_per_minute").await;
+    server.clock.set(Timestamp::from_millis(NOW + 60_000));
+    check(series(3, 6), 422, "active_series").await;
+    check(series(10, 14), 422, "new_series_per_minute").await;
+    let three = json!({"a": "1", "b": "2", "c": "3"});
+    let three = json!({"name": "m", "dimensions": three, "timestamp": NOW, "value": 1});
+    check(three, 422, "the number of dimensions of a series").await;
+    let (_, figures) = server.get("/metrics").await;
+    for line in [
+        "limit_refusals_total{limit=\"active_series\"} 1\n",
+        "limit_refusals_total{limit=\"new_series_per_minute\"} 2\n",
+        "limit_refusals_total{limit=\"dimensions\"} 1\n",
+        "storage_series 3\n",
+    ] {
+        assert!(figures.as_str().unwrap().contains(line), "{line}{figures}");
+    }
+    let (status, report) = server.get("/admin/cardinality?tenant=default&top=1").await;
+    assert_eq!(status, 200);
+    assert_eq!((&report["series"], &report["active_series"]), (&json!(3), &json!(3)));
+    let host = json!([{"name": "host", "series": 3, "values": 3}]);
+    assert_eq!(report["by_dimension"], host);
+    assert_eq!(report["by_metric"], json!([{"name": "m", "series": 3}]));
+    assert_eq!(report["new_per_hour"].as_array().unwrap().len(), 24);
+    assert_eq!(server.get("/admin/cardinality?tenant=nobody").await.0, 404);
+    assert_eq!(server.get("/admin/cardinality?top=0").await.0, 422);
     server.running.shutdown().await.unwrap();
 }
 

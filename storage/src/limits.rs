@@ -13,7 +13,7 @@ pub struct Limits {
     pub active_series: u64,
     /// Series created within a minute. Default 6 million; as many at once if none were before.
     pub new_series_per_minute: u64,
-    /// Samples within a second. Default 2 million; a quiet tenant may send those of ten seconds at
+    /// Samples within a second. Default 5 million; a quiet tenant may send those of ten seconds at
     /// once.
     pub samples_per_second: u64,
     /// Dimensions of a series. Default 256.
@@ -25,7 +25,7 @@ impl Default for Limits {
         Limits {
             active_series: 5_000_000,
             new_series_per_minute: 6_000_000,
-            samples_per_second: 2_000_000,
+            samples_per_second: 5_000_000,
             dimensions: 256,
         }
     }

@@ -30,6 +30,9 @@ pub struct WriteRequest {
     bounds: Arc<Bounds>,
     /// How often series of the tenant had been removed before this was begun.
     pub(crate) removals: u64,
+    /// How many series of the tenant there had been then. What it did not find can only be among those
+    /// that came since.
+    pub(crate) series_seen: u32,
     now: Timestamp,
     pub(crate) tenant: TenantId,
     pub(crate) rows: Vec<Row>,
@@ -51,6 +54,8 @@ pub(crate) struct UnknownSeries {
     pub(crate) key: SeriesKey,
     pub(crate) canonical: Vec<u8>,
     pub(crate) hash: u128,
+    /// Series with the same hash and another key: none, as good as ever.
+    pub(crate) same_hash: Vec<SeriesId>,
     /// Days on which it has samples.
     pub(crate) days: Vec<i32>,
 }
@@ -63,11 +68,15 @@ enum Learned {
 
 impl WriteRequest {
     pub(crate) fn new(shared: &Shared, tenant: TenantId) -> Self {
+        let known = shared.index.tenant_by_id(tenant);
+        let removals = known.as_ref().map_or(0, |tenant| tenant.removals());
+        let series_seen = known.map_or(0, |tenant| tenant.series_count());
         WriteRequest {
             index: shared.index.clone(),
             cache: shared.cache.clone(),
             bounds: shared.bounds.clone(),
-            removals: shared.index.tenant_by_id(tenant).map_or(0, |tenant| tenant.removals()),
+            removals,
+            series_seen,
             now: shared.clock.now(),
             tenant,
             rows: Vec::new(),
@@ -185,12 +194,13 @@ impl WriteRequest {
         if let Some(at) = self.unknown_with(hash, &canonical) {
             return Ok(Learned::Unknown { at, day: NO_DAY });
         }
-        if let Some(series) = self.index.find(self.tenant, &canonical, hash)? {
+        let same_hash = self.index.ids_with_hash(self.tenant, hash)?;
+        if let Some(series) = self.index.find_among(self.tenant, &same_hash, &canonical)? {
             return Ok(Learned::Known(Known { series, day: NO_DAY }));
         }
         let at = u32::try_from(self.unknown.len()).unwrap_or(u32::MAX);
         self.by_hash.entry(hash).or_insert(at);
-        self.unknown.push(UnknownSeries { key, canonical, hash, days: Vec::new() });
+        self.unknown.push(UnknownSeries { key, canonical, hash, same_hash, days: Vec::new() });
         Ok(Learned::Unknown { at, day: NO_DAY })
     }
 

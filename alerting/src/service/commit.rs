@@ -100,9 +100,11 @@ impl Service {
             Effect::Attached { tenant, group, series, at } => {
                 let id = attachment_id(group, series);
                 joint.batch.put(tenant, RecordKind::AlarmSeries, &id, encode(&at.millis()));
+                self.store.hold(tenant, &[series]);
             }
             Effect::Removed { tenant, group, series } => {
                 joint.batch.delete(tenant, RecordKind::Alarm, group.as_bytes());
+                self.store.release(tenant, &series);
                 for series in series {
                     let id = attachment_id(group, series);
                     joint.batch.delete(tenant, RecordKind::AlarmSeries, &id);

@@ -122,6 +122,7 @@ fn load_tenant(
     each(records, tenant, RecordKind::AlarmSeries, |id, _| {
         if let Some((group, series)) = attachment(id) {
             members.entry(group).or_default().push(series);
+            samples.hold(tenant, series);
         }
         Ok(())
     })?;

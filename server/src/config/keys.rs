@@ -168,7 +168,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "limits.samples_per_second",
         number(1, 1_000_000_000),
-        "2000000",
+        "5000000",
         "Measurements a tenant may send within a second, those of ten seconds at once if it was\n\
          quiet before. A write beyond that is answered 429.",
     ),

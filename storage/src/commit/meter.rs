@@ -245,6 +245,6 @@ mod tests {
         check(0, 1, Some(100));
         check(100, 1, None);
         let error = allowance.check(21, start, &bounds).unwrap_err();
-        assert!(matches!(error, Error::Limit { max: 2_000_000, .. }), "can never pass: {error}");
+        assert!(matches!(error, Error::Limit { max: 5_000_000, .. }), "can never pass: {error}");
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct NewSeries {
 #[derive(Default)]
 struct Additions {
     first_series: u32,
+    /// How often series of the tenant have been removed.
+    removals: u64,
     next_series: u32,
     next_metric: u32,
     /// The hour to which the new series count, if they are the first ones of it.
@@ -71,7 +73,7 @@ impl NewSeries {
         };
         let mut found = Vec::with_capacity(request.unknown.len());
         for unknown in &request.unknown {
-            found.push(additions.look_up(index, tenant, unknown)?);
+            found.push(additions.look_up(index, request, unknown)?);
         }
         let new = found.iter().filter(|place| matches!(place, Place::New(_))).count();
         // The greatest number marks rows without an id, so it is never one.
@@ -136,6 +138,7 @@ impl Additions {
         let metrics = tenant.metrics.read().expect("no code panics while it holds metrics");
         Ok(Additions {
             first_series: metrics.series_count(),
+            removals: tenant.removals(),
             next_series: metrics.series_count(),
             next_metric: metrics.metric_count(),
             ..Additions::default()
@@ -161,7 +164,7 @@ impl Additions {
     fn look_up(
         &self,
         index: &Index,
-        tenant: TenantId,
+        request: &WriteRequest,
         unknown: &UnknownSeries,
     ) -> Result<Place, Error> {
         if let Some(same) = self.by_hash.get(&unknown.hash) {
@@ -170,6 +173,11 @@ impl Additions {
                 return Ok(Place::Known(*id));
             }
         }
+        // Nothing has been created or removed since the request looked for it.
+        if request.series_seen == self.first_series && request.removals == self.removals {
+            return Ok(Place::New(unknown.same_hash.clone()));
+        }
+        let tenant = request.tenant;
         let ids = index.ids_with_hash(tenant, unknown.hash)?;
         let known = index.find_among(tenant, &ids, &unknown.canonical)?;
         Ok(known.map_or(Place::New(ids), Place::Known))

@@ -7,7 +7,7 @@ use crate::model::{SeriesId, SeriesKey, TenantId};
 use roaring::RoaringBitmap;
 
 /// Of so few series the definitions are read, instead of the lists of all values.
-const SERIES_READ_MAX: u64 = 1024;
+const SERIES_READ_MAX: u64 = 4096;
 /// Names or values whose lists are compared with a selection in one go.
 const TEXTS_AT_ONCE: usize = 256;
 

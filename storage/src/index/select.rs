@@ -50,6 +50,11 @@ impl Index {
         // The cheapest to read first, and those that narrow before those that only take away.
         let mut matchers: Vec<&DimensionMatcher> = selector.dimensions.iter().collect();
         matchers.sort_by_key(|matcher| cost(&matcher.value));
+        // What is taken from must be read before what is taken away: of a series that is created in
+        // between, the former then says nothing.
+        if found.is_none() && matchers.first().is_none_or(|first| cost(&first.value) > NAME) {
+            found = Some(self.all_series(tenant));
+        }
         for matcher in matchers {
             if found.as_ref().is_some_and(RoaringBitmap::is_empty) {
                 break;
@@ -118,20 +123,18 @@ impl Index {
 
     /// Series that have one of the values, where a missing one is the empty text.
     fn either<'a>(&self, field: Field<'_>, values: &[String]) -> Result<Step<'a>, Error> {
-        let some = self.with_one_of(field, values)?;
         if values.iter().any(String::is_empty) {
-            return Ok(Step::Drop(self.carriers(field)? - some));
+            return Ok(Step::Drop(self.carriers(field)? - self.with_one_of(field, values)?));
         }
-        Ok(Step::Keep(some))
+        Ok(Step::Keep(self.with_one_of(field, values)?))
     }
 
     /// Series that have none of the values, where a missing one is the empty text.
     fn unless<'a>(&self, field: Field<'_>, values: &[String]) -> Result<Step<'a>, Error> {
-        let some = self.with_one_of(field, values)?;
         if values.iter().any(String::is_empty) {
-            return Ok(Step::Keep(self.carriers(field)? - some));
+            return Ok(Step::Keep(self.carriers(field)? - self.with_one_of(field, values)?));
         }
-        Ok(Step::Drop(some))
+        Ok(Step::Drop(self.with_one_of(field, values)?))
     }
 
     /// The two expressions that every dashboard has need no run.
@@ -261,19 +264,28 @@ impl<'a> Field<'a> {
     }
 }
 
+/// The cost of reading the list of a dimension's name. Conditions that cost more may take away.
+const NAME: usize = 1 << 20;
+/// The cost of running a regular expression of which nothing is known: after everything else.
+const RUN: usize = NAME * 8;
+
 /// The order in which conditions are looked at.
 fn cost(value: &ValueMatcher) -> usize {
-    const NAME: usize = 1 << 20;
     match value {
         ValueMatcher::Equals(_) => 1,
-        ValueMatcher::OneOf(values) => values.len(),
+        ValueMatcher::OneOf(values) => values.len().min(NAME),
         ValueMatcher::Present => NAME,
         ValueMatcher::NotEquals(_) => NAME + 1,
-        ValueMatcher::NoneOf(values) => (NAME + 1).saturating_add(values.len()),
+        ValueMatcher::NoneOf(values) => NAME + 1 + values.len().min(NAME),
         ValueMatcher::Absent => NAME * 2,
-        ValueMatcher::Matches(pattern) | ValueMatcher::NotMatches(pattern) => {
-            let known = pattern.literals().map(<[String]>::len);
-            known.unwrap_or(usize::MAX - pattern.prefix().len())
-        }
+        ValueMatcher::Matches(pattern) => match pattern.literals() {
+            Some(literals) if !literals.iter().any(String::is_empty) => literals.len().min(NAME),
+            Some(_) => NAME * 3,
+            None => RUN - pattern.prefix().len(),
+        },
+        ValueMatcher::NotMatches(pattern) => match pattern.literals() {
+            Some(_) => NAME * 3,
+            None => RUN - pattern.prefix().len(),
+        },
     }
 }

@@ -30,6 +30,12 @@ impl Tenant {
         }
     }
 
+    /// How many series ids have been given.
+    pub(crate) fn series_count(&self) -> u32 {
+        let metrics = self.metrics.read().expect("no code panics while it holds metrics");
+        metrics.series_count()
+    }
+
     pub(crate) fn removals(&self) -> u64 {
         self.removals.load(Ordering::Acquire)
     }
