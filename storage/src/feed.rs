@@ -100,9 +100,8 @@ pub enum Consumer {
     Expected,
 }
 
-/// How often, and how many times, a flush looks whether its consumer has released what it will trim.
-const RELEASE_LOOK: Duration = Duration::from_millis(100);
-const RELEASE_LOOKS: u32 = 20;
+/// How long a flush waits for its consumer to release what it will trim.
+const RELEASE_WAIT: Duration = Duration::from_secs(2);
 
 /// The end at which batches enter, shared by the committer, the flush and the consumer.
 pub(crate) struct Outlet {
@@ -224,22 +223,19 @@ impl Outlet {
     /// consumer has released so much, which it is asked to do and given a moment for. A consumer that
     /// is not there keeps the log as well, until `give_up` says that it has grown too long.
     pub(crate) fn may_trim(&self, upto: Sequence, give_up: impl Fn() -> bool) -> bool {
+        let is_released = |state: &State| state.released.is_none_or(|released| released >= upto);
         let mut state = self.lock();
-        for _ in 0..RELEASE_LOOKS {
-            if state.released.is_none_or(|released| released >= upto) {
-                state.wanted = None;
-                return true;
-            }
-            if state.consumer == 0 || state.closed || give_up() {
-                break;
-            }
+        if !is_released(&state) && state.consumer != 0 && !state.closed && !give_up() {
             state.wanted = Some(upto);
             self.changed.notify_all();
-            let waited = self.changed.wait_timeout(state, RELEASE_LOOK);
+            // Writers wake this as well; that does not shorten the wait.
+            let waited = self.changed.wait_timeout_while(state, RELEASE_WAIT, |state| {
+                !is_released(state) && state.consumer != 0 && !state.closed
+            });
             state = waited.expect("no code panics while it holds the feed").0;
         }
         state.wanted = None;
-        give_up()
+        is_released(&state) || give_up()
     }
 
     /// The log has been trimmed up to `upto`.

@@ -114,6 +114,16 @@ impl Batch {
         self.changes.is_empty()
     }
 
+    /// Bytes of keys and values, about what the log grows by.
+    pub(crate) fn bytes(&self) -> u64 {
+        let length = |change: &Change| match change {
+            Change::Put(_, key, value) | Change::Merge(_, key, value) => key.len() + value.len(),
+            Change::Delete(_, key) => key.len(),
+            Change::DeleteRange(_, from, to) => from.len() + to.len(),
+        };
+        u64::try_from(self.changes.iter().map(length).sum::<usize>()).unwrap_or(u64::MAX)
+    }
+
     fn changes_manifest(&self) -> bool {
         self.changes.iter().any(|change| match change {
             Change::Put(family, ..)
@@ -221,7 +231,10 @@ impl Kv {
         self.db.write_opt(native, &options)?;
         fail_point::pass(Point::BatchAfter);
         match (sync, &self.acknowledged) {
-            (Sync::Disk, Some(acknowledged)) => acknowledged.raise(self.newest_change()),
+            // The change is made, so this is no failure that could be mended by making it again.
+            (Sync::Disk, Some(acknowledged)) => acknowledged
+                .raise(self.newest_change())
+                .map_err(|error| Error::Kv(error.to_string())),
             (Sync::Disk, None) | (Sync::Os, _) => Ok(()),
         }
     }

@@ -78,8 +78,12 @@ impl Change {
         also: impl FnOnce(&mut State),
     ) -> Result<bool, Error> {
         let Change { mut batch, removed, added } = self;
+        if let Some(reason) = shared.stopped() {
+            added.iter().for_each(|segment| segment.replaced());
+            return Err(Error::Stopped { reason });
+        }
         // Flush, merge and expiry run at the same time. Each change is checked, committed and shown
-        // in one turn, which is why this lock, alone, is held across a synced write.
+        // in one turn, which is why this lock is held across a synced write.
         let turn = shared.live.turn();
         if !shared.live.lock().holds(&removed) {
             added.iter().for_each(|segment| segment.replaced());

@@ -157,10 +157,20 @@ impl Records {
     /// [`commit`](Self::commit), and what became of the batch's entries.
     ///
     /// # Errors
-    /// As for `commit`.
-    pub fn commit_counted(&self, batch: RecordBatch) -> Result<Appended, Error> {
+    /// As for `commit`, and `ReadOnly` for events while the disk is nearly full.
+    pub fn commit_counted(&self, mut batch: RecordBatch) -> Result<Appended, Error> {
+        let index = &self.shared.index;
+        // What is written of a tenant that was removed meanwhile would belong to nobody.
+        let is_owned =
+            |tenant: TenantId| tenant == TenantId::SYSTEM || index.tenant_by_id(tenant).is_some();
+        batch.changes.retain(|(tenant, ..)| is_owned(*tenant));
+        batch.entries.retain(|(tenant, ..)| is_owned(*tenant));
         if batch.is_empty() {
             return Ok(Appended::default());
+        }
+        let has_events = batch.entries.iter().any(|(_, kind, _)| *kind == JournalKind::Event);
+        if let Some(reason) = self.shared.space.reason().filter(|_| has_events) {
+            return Err(Error::ReadOnly { reason });
         }
         if let Some(reason) = self.shared.stopped() {
             return Err(Error::Stopped { reason });
@@ -175,6 +185,7 @@ impl Records {
         }
         let admitted = admit(&self.shared, batch.entries, &mut changes)?;
         if !changes.is_empty() {
+            self.shared.space.spend(changes.bytes());
             self.shared
                 .kv
                 .commit(changes, Sync::Disk)

@@ -24,7 +24,7 @@ use crate::roster::Roster;
 use crate::setback::Setbacks;
 use crate::space::Space;
 use crate::sweep;
-use crate::threads::{Shared, Threads, spawn};
+use crate::threads::{SWEEPER, Shared, Threads, spawn};
 use crate::verify::{self, Verified};
 use crate::view::View;
 use crate::write::{Committed, WriteRequest};
@@ -146,7 +146,7 @@ impl Store {
         start(spawn("committer", &shared, move |shared| commit::run(shared, newest))?);
         start(spawn("keeper", &shared, move |shared| keeper::run(shared, &inbox))?);
         start(spawn("merger", &shared, move |shared| merger::run(shared, &merges))?);
-        start(spawn("sweeper", &shared, move |shared| sweep::run(shared, &sweeps))?);
+        start(spawn(SWEEPER, &shared, move |shared| sweep::run(shared, &sweeps))?);
         Ok(Store { shared, threads: Arc::new(threads) })
     }
 

@@ -122,31 +122,40 @@ impl Drop for StopWritesOnPanic {
     }
 }
 
+/// Name of the thread that gives back space.
+pub(crate) const SWEEPER: &str = "sweeper";
+
 /// The committer, the keeper, the merger and the sweeper.
 pub(crate) struct Threads {
     pub(crate) shared: Arc<Shared>,
-    /// The sweeper is the last.
     pub(crate) handles: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Threads {
-    /// Ends them all.
+    /// Ends them all, and waits for it; but not on a thread of the store, where an acknowledgement may
+    /// have held the last handle: those that end could need it.
     pub(crate) fn end(&self) {
-        let mut handles = self.take();
-        if !handles.is_empty() {
-            // The sweeper gives the keeper and the merger orders, so it ends before them.
-            self.shared.merger.give_up();
-            let _ = self.shared.sweeper.order(sweep::Order::Stop);
-            if let Some(sweeper) = handles.pop() {
-                wait_for(sweeper);
-            }
-            self.shared.queue.stop();
-            self.shared.feed.close();
-            // A keeper that has ended already needs no order.
-            let _ = self.shared.keeper.order(Order::Stop);
-            self.shared.merger.stop();
+        let (sweepers, others): (Vec<_>, Vec<_>) =
+            self.take().into_iter().partition(|handle| handle.thread().name() == Some(SWEEPER));
+        if sweepers.is_empty() && others.is_empty() {
+            return;
         }
-        handles.into_iter().for_each(wait_for);
+        let here = std::thread::current().id();
+        let may_wait = sweepers.iter().chain(&others).all(|handle| handle.thread().id() != here);
+        let end_all = |handles: Vec<JoinHandle<()>>| {
+            // A panic has been reported by `StopWritesOnPanic`.
+            handles.into_iter().filter(|_| may_wait).for_each(|handle| drop(handle.join()));
+        };
+        // The sweeper gives the keeper and the merger orders, so it ends before them.
+        self.shared.merger.give_up();
+        let _ = self.shared.sweeper.order(sweep::Order::Stop);
+        end_all(sweepers);
+        self.shared.queue.stop();
+        self.shared.feed.close();
+        // A keeper that has ended already needs no order.
+        let _ = self.shared.keeper.order(Order::Stop);
+        self.shared.merger.stop();
+        end_all(others);
     }
 
     fn take(&self) -> Vec<JoinHandle<()>> {
@@ -163,14 +172,6 @@ impl Threads {
 impl Drop for Threads {
     fn drop(&mut self) {
         self.end();
-    }
-}
-
-fn wait_for(handle: JoinHandle<()>) {
-    // An acknowledgement may hold the last handle on the store: the committer cannot wait for itself.
-    if handle.thread().id() != std::thread::current().id() {
-        // A panic has been reported by `StopWritesOnPanic`.
-        let _ = handle.join();
     }
 }
 

@@ -198,7 +198,8 @@ impl Queue {
             }
             if state.requests > 0 {
                 let waited = self.changed.wait_timeout_while(state, HELD_MAX, |state| {
-                    state.held && !state.stopped && state.closing.is_empty()
+                    let asked = !state.closing.is_empty() || !state.calls.is_empty();
+                    state.held && !state.stopped && !asked
                 });
                 let (guard, timeout) = waited.expect("no code panics while it holds the queue");
                 state = guard;

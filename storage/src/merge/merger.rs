@@ -262,7 +262,14 @@ impl<'a> Merger<'a> {
             Ok(output) => output,
             Err(error @ Error::Corrupt { .. }) => {
                 // Reading what is whole and writing go on.
-                self.damaged.extend(inputs.iter().map(|segment| segment.address.number));
+                let named = |segment: &&Arc<Segment>| {
+                    error.to_string().contains(&segment.path().display().to_string())
+                };
+                let mut culprits: Vec<&Arc<Segment>> = inputs.iter().filter(named).collect();
+                if culprits.is_empty() {
+                    culprits = inputs.iter().collect();
+                }
+                self.damaged.extend(culprits.iter().map(|segment| segment.address.number));
                 return Err(error);
             }
             Err(error) => return Err(error),
