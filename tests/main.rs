@@ -26,6 +26,8 @@ mod feed;
 #[cfg(test)]
 mod forget;
 #[cfg(test)]
+mod forget_crash;
+#[cfg(test)]
 mod format;
 #[cfg(test)]
 mod index;

@@ -14,6 +14,7 @@ use roaring::RoaringBitmap;
 use crate::census::{self, Stretch};
 use crate::deletion::Tombstone;
 use crate::error::Error;
+use crate::fail_point::{self, Point};
 use crate::index::{clean, id_set};
 use crate::key::{self, Family, Key};
 use crate::kv::{Batch, Sync};
@@ -26,8 +27,16 @@ use crate::threads::Shared;
 type Day = (TenantId, i32);
 
 /// Makes the index say of `days` what is stored, for all tenants. On the keeper's thread alone: it is
-/// the one that adds to the activity index.
-pub(crate) fn correct(shared: &Shared, days: &BTreeSet<i32>) -> Result<(), Error> {
+/// the one that adds to the activity index. Days of which a segment is in quarantine are left alone: a
+/// repair may bring back what is noted of them.
+pub(crate) fn correct(shared: &Shared, mut days: BTreeSet<i32>) -> Result<(), Error> {
+    for missing in shared.live.quarantined() {
+        days.remove(&missing.address.partition);
+    }
+    if days.is_empty() {
+        return Ok(());
+    }
+    let days = &days;
     shared.cache.forget_days();
     for tenant in shared.index.tenants() {
         if let Some(tenant) = shared.index.tenant_by_id(tenant) {
@@ -45,7 +54,10 @@ pub(crate) fn correct(shared: &Shared, days: &BTreeSet<i32>) -> Result<(), Error
             None => batch.delete(&Key::Activity(day.0, day.1)),
         }
     }
-    shared.kv.commit(batch, Sync::Disk).inspect_err(|error| shared.stop(error))
+    fail_point::pass(Point::ActivityBefore);
+    shared.kv.commit(batch, Sync::Disk).inspect_err(|error| shared.stop(error))?;
+    fail_point::pass(Point::ActivityCorrected);
+    Ok(())
 }
 
 /// Which series have rows on `days`.
@@ -105,10 +117,12 @@ pub(crate) fn days_of(
     Ok(found)
 }
 
-/// Days of which the index knows and that have no segment.
+/// Days of which the index knows and that have no segment, in quarantine or not.
 pub(crate) fn empty_days(shared: &Shared) -> Result<BTreeSet<i32>, Error> {
+    let segments = shared.live.lock().segments.clone();
+    let missing = shared.live.quarantined().iter().map(|missing| missing.address.partition);
     let with_segments: BTreeSet<i32> =
-        shared.live.moment().segments.iter().map(|segment| segment.address.partition).collect();
+        segments.iter().map(|segment| segment.address.partition).chain(missing).collect();
     let mut found = BTreeSet::new();
     each_day(shared, |_, day, _| {
         if !with_segments.contains(&day) {

@@ -31,6 +31,8 @@ pub struct WriteRequest {
     /// How often series of the tenant had been removed before this was begun.
     pub(crate) removals: u64,
     now: Timestamp,
+    /// Before this, samples of the tenant have expired whatever their metric.
+    oldest: Timestamp,
     pub(crate) tenant: TenantId,
     pub(crate) rows: Vec<Row>,
     pub(crate) metas: Vec<(u32, ValueMeta)>,
@@ -63,12 +65,18 @@ enum Learned {
 
 impl WriteRequest {
     pub(crate) fn new(shared: &Shared, tenant: TenantId) -> Self {
+        let now = shared.clock.now();
+        let known = shared.index.tenant_by_id(tenant);
+        let oldest = known.as_ref().map_or(Timestamp::MIN, |tenant| {
+            shared.retention.rules().oldest_kept(&tenant.name, now)
+        });
         WriteRequest {
             index: shared.index.clone(),
             cache: shared.cache.clone(),
             bounds: shared.bounds.clone(),
-            removals: shared.index.tenant_by_id(tenant).map_or(0, |tenant| tenant.removals()),
-            now: shared.clock.now(),
+            removals: known.map_or(0, |tenant| tenant.removals()),
+            now,
+            oldest,
             tenant,
             rows: Vec::new(),
             metas: Vec::new(),
@@ -92,8 +100,10 @@ impl WriteRequest {
     /// only when the bytes have not been seen lately.
     ///
     /// # Errors
-    /// What `key` returns, and `Invalid` (as `E`) for a timestamp out of range. The sample is then
-    /// not part of the request; the others still are.
+    /// What `key` returns, and `Invalid` (as `E`) for a timestamp out of range, or older than anything
+    /// the tenant's retention policies keep: such a sample would vanish at once. The sample is then
+    /// not part of the request; the others still are. One that only its own metric's policy does not
+    /// keep is taken and never seen.
     pub fn push<E: From<Error>>(
         &mut self,
         raw: &[u8],
@@ -145,6 +155,12 @@ impl WriteRequest {
     fn check(&self, time: Timestamp) -> Result<(), Error> {
         if time < TIME_MIN {
             return Err(Error::Invalid(format!("timestamp {time} lies before the year 1900")));
+        }
+        if time < self.oldest {
+            let oldest = self.oldest;
+            return Err(Error::Invalid(format!(
+                "timestamp {time} is older than what retention keeps: the oldest instant is {oldest}"
+            )));
         }
         if time > self.now.plus_millis(AHEAD_MS_MAX) {
             return Err(Error::Invalid(format!("timestamp {time} lies more than a day ahead")));

@@ -81,8 +81,9 @@ fn take_text(rest: &mut &[u8]) -> Option<String> {
 
 /// Tenants that were removed and of which samples may be left.
 pub(crate) fn removed_tenants(kv: &Kv) -> Result<BTreeSet<TenantId>, Error> {
-    let whole = |tombstone: &Tombstone| tombstone.series.is_empty();
-    Ok(tombstones(kv)?.iter().filter(|t| whole(t)).map(|tombstone| tombstone.tenant).collect())
+    let found = tombstones(kv)?;
+    let whole = found.iter().filter(|tombstone| tombstone.is_of_tenant());
+    Ok(whole.map(|tombstone| tombstone.tenant).collect())
 }
 
 fn tombstones(kv: &Kv) -> Result<Vec<Tombstone>, Error> {
