@@ -437,9 +437,9 @@ fn series_without_samples_leave_the_index_and_come_back_with_the_next_sample() {
     let one = run.store.find_tenant("one").unwrap();
     let all = |run: &Run| run.store.select(one, &Selector::default()).unwrap().len();
     run.carry_out(Op::Delete { tenant: 0, host: 0, start: 4000, length: 5000 });
-    assert_eq!(all(&run), 6, "hidden, not yet cleaned");
-    let swept = run.store.sweep().unwrap();
-    assert_eq!((swept.series_removed, swept.deletions_finished), (2, 1));
+    // The sweeper may have been quicker.
+    run.store.sweep().unwrap();
+    assert_eq!(run.store.deletions().unwrap()[0].state, DeletionState::Done);
     assert_eq!(all(&run), 4);
     // The writer's cache has forgotten the series and the day, so both are noted again.
     run.carry_out(Op::Backfill { series: 0, start: 0, count: 10 });

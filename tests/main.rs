@@ -48,4 +48,6 @@ mod read_only_server;
 #[cfg(test)]
 mod repair;
 #[cfg(test)]
+mod tenant_removal;
+#[cfg(test)]
 mod tidy;

@@ -36,7 +36,6 @@ pub(crate) fn correct(shared: &Shared, mut days: BTreeSet<i32>) -> Result<(), Er
     if days.is_empty() {
         return Ok(());
     }
-    let days = &days;
     shared.cache.forget_days();
     for tenant in shared.index.tenants() {
         if let Some(tenant) = shared.index.tenant_by_id(tenant) {
@@ -45,9 +44,9 @@ pub(crate) fn correct(shared: &Shared, mut days: BTreeSet<i32>) -> Result<(), Er
     }
     // What is committed from here on has been looked at with the new counts.
     clean::pass_committer(shared)?;
-    let stored = stored(shared, days)?;
+    let stored = stored(shared, &mut days)?;
     let mut batch = Batch::default();
-    for (day, ids) in noted(shared, days)? {
+    for (day, ids) in noted(shared, &days)? {
         match stored.get(&day) {
             Some(there) if *there == ids => {}
             Some(there) => batch.put(&Key::Activity(day.0, day.1), id_set::encode(there)),
@@ -60,15 +59,19 @@ pub(crate) fn correct(shared: &Shared, mut days: BTreeSet<i32>) -> Result<(), Er
     Ok(())
 }
 
-/// Which series have rows on `days`.
-fn stored(shared: &Shared, days: &BTreeSet<i32>) -> Result<BTreeMap<Day, RoaringBitmap>, Error> {
+/// Which series have rows on `days`. A day of which a segment cannot be read is taken out.
+fn stored(
+    shared: &Shared,
+    days: &mut BTreeSet<i32>,
+) -> Result<BTreeMap<Day, RoaringBitmap>, Error> {
     let mut found: BTreeMap<Day, RoaringBitmap> = BTreeMap::new();
     let metric_of = metric_lookup(&shared.index);
     let moment = shared.live.moment();
+    let wanted = days.clone();
     let mut note = |stretch: &Stretch<'_>| {
         let first = partition_of(stretch.times.start.millis());
         let last = partition_of(stretch.times.end.millis().saturating_sub(1));
-        for &day in days.range(first..=last) {
+        for &day in wanted.range(first..=last) {
             let ids = found.entry((stretch.place.tenant, day)).or_default();
             ids.insert(stretch.place.series.number());
         }
@@ -77,7 +80,13 @@ fn stored(shared: &Shared, days: &BTreeSet<i32>) -> Result<BTreeMap<Day, Roaring
     census::of_head(&moment, &metric_of, &mut note)?;
     for segment in moment.segments.iter() {
         if days.contains(&segment.address.partition) {
-            census::of_segment(segment, &metric_of, &mut note)?;
+            match census::of_segment(segment, &metric_of, &mut note) {
+                Err(error @ Error::Corrupt { .. }) => {
+                    tracing::error!(%error, "the activity of its day is left as it is");
+                    days.remove(&segment.address.partition);
+                }
+                done => done?,
+            }
         }
     }
     Ok(found)

@@ -240,7 +240,8 @@ impl Store {
         // Active on whole days behind the one that is looked at: days descend.
         let mut behind = RoaringBitmap::new();
         let mut reached = if ends_inside { last } else { last.saturating_add(1) };
-        for (day, floors) in self.by_floor(tenant, &sieve, &certain | &open, range.start).iter().rev()
+        for (day, floors) in
+            self.by_floor(tenant, &sieve, &certain | &open, range.start).iter().rev()
         {
             certain -= &floors.ids;
             open -= &floors.ids;

@@ -81,7 +81,8 @@ impl Handle {
 
 /// Serves orders until told to stop.
 pub(crate) fn run(shared: &Arc<Shared>, inbox: &Receiver<Order>) {
-    let mut sweeper = Sweeper { shared, looked: HashMap::new(), untouched: HashSet::new(), beats_to_clean: 0 };
+    let mut sweeper =
+        Sweeper { shared, looked: HashMap::new(), untouched: HashSet::new(), beats_to_clean: 0 };
     loop {
         match inbox.recv_timeout(BEAT) {
             Ok(Order::Nudge) | Err(RecvTimeoutError::Timeout) => sweeper.beat(),

@@ -8,7 +8,8 @@
 use roaring::RoaringBitmap;
 
 use super::{
-    Deletion, DeletionPlan, DeletionState, Tombstone, between_commits, bound, hide, next_number, plan,
+    Deletion, DeletionPlan, DeletionState, Tombstone, between_commits, bound, hide, next_number,
+    plan,
 };
 use crate::error::Error;
 use crate::fail_point::{self, Point};

@@ -74,7 +74,9 @@ impl Doubt {
     pub(super) fn is_over(&mut self, now: Timestamp, passed: Timestamp) -> bool {
         let now = now.millis();
         let steps = match self.0 {
-            Some((last, steps)) if (1..=STEP_MS_MAX).contains(&now.saturating_sub(last)) => steps + 1,
+            Some((last, steps)) if (1..=STEP_MS_MAX).contains(&now.saturating_sub(last)) => {
+                steps + 1
+            }
             Some(_) | None => {
                 tracing::warn!(
                     clock_ms = now,

@@ -142,7 +142,11 @@ impl Policies {
     /// policies of its own); the greatest number if some are kept for ever.
     pub(super) fn longest(&self, tenant: Option<&str>) -> i64 {
         // Any policy of its own comes before those for everybody.
-        let own = || self.0.iter().filter(|policy| policy.tenant.is_some() && policy.tenant.as_deref() == tenant);
+        let own = || {
+            self.0
+                .iter()
+                .filter(|policy| policy.tenant.is_some() && policy.tenant.as_deref() == tenant)
+        };
         let all = || own().chain(self.0.iter().filter(|policy| policy.tenant.is_none()));
         let longest = |policies: &mut dyn Iterator<Item = &Policy>| {
             policies.map(|policy| policy.raw.millis()).max().unwrap_or(i64::MAX)
