@@ -67,7 +67,13 @@ impl Server {
 
     /// Everything that there is of a tenant.
     fn all(&self, tenant: &str) -> Vec<Vec<Value>> {
-        LISTS.iter().map(|target| self.list(tenant, target)).collect()
+        let own = self.running.address().to_string();
+        // The next process has another address.
+        let plain = |list: Vec<Value>| {
+            let text = Value::Array(list).to_string().replace(&own, "server");
+            serde_json::from_str(&text).unwrap()
+        };
+        LISTS.iter().map(|target| plain(self.list(tenant, target))).collect()
     }
 
     fn write(&self, tenant: &str, metric: &str, value: f64) {

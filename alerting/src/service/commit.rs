@@ -98,11 +98,14 @@ impl Service {
             // The group's record follows all its effects.
             Effect::Changed { .. } => {}
             Effect::Attached { tenant, group, series, at } => {
+                // An alarm names its series also when they have no samples left.
+                self.store.hold(tenant, &[series]);
                 let id = attachment_id(group, series);
                 joint.batch.put(tenant, RecordKind::AlarmSeries, &id, encode(&at.millis()));
             }
             Effect::Removed { tenant, group, series } => {
                 joint.batch.delete(tenant, RecordKind::Alarm, group.as_bytes());
+                self.store.release(tenant, &series);
                 for series in series {
                     let id = attachment_id(group, series);
                     joint.batch.delete(tenant, RecordKind::AlarmSeries, &id);

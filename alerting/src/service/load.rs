@@ -48,7 +48,7 @@ impl Service {
         let mut engine = Engine::new(engine_settings, position, Uuid::new_v4);
         let tenants = store.tenants();
         for tenant in &tenants {
-            load_tenant(&records, &samples, &mut engine, *tenant)?;
+            load_tenant(&store, &samples, &mut engine, *tenant)?;
         }
         // Groups are read as of their own places, at which other samples were held back.
         for tenant in &tenants {
@@ -100,11 +100,12 @@ fn first_position(
 }
 
 fn load_tenant(
-    records: &Records,
+    store: &Store,
     samples: &StoreSamples,
     engine: &mut Engine,
     tenant: TenantId,
 ) -> Result<(), Error> {
+    let records = &store.records();
     let mut spans: HashMap<String, i64> = HashMap::new();
     each(records, tenant, RecordKind::Definition, |id, value| {
         let stored: StoredDefinition = decode(value, "alarm definition")?;
@@ -129,6 +130,7 @@ fn load_tenant(
     each(records, tenant, RecordKind::Alarm, |id, value| {
         let id = uuid(id, "alarm")?;
         let series = members.remove(&id).unwrap_or_default();
+        store.hold(tenant, &series);
         groups.push(LoadedGroup { id, stored: decode(value, "alarm")?, series });
         Ok(())
     })?;
