@@ -26,6 +26,8 @@ mod feed;
 #[cfg(test)]
 mod forget;
 #[cfg(test)]
+mod forget_crash;
+#[cfg(test)]
 mod format;
 #[cfg(test)]
 mod index;
@@ -45,5 +47,7 @@ mod random;
 mod read_only_server;
 #[cfg(test)]
 mod repair;
+#[cfg(test)]
+mod tenant_removal;
 #[cfg(test)]
 mod tidy;

@@ -14,6 +14,7 @@ use roaring::RoaringBitmap;
 use crate::census::{self, Stretch};
 use crate::deletion::Tombstone;
 use crate::error::Error;
+use crate::fail_point::{self, Point};
 use crate::index::{clean, id_set};
 use crate::key::{self, Family, Key};
 use crate::kv::{Batch, Sync};
@@ -26,8 +27,15 @@ use crate::threads::Shared;
 type Day = (TenantId, i32);
 
 /// Makes the index say of `days` what is stored, for all tenants. On the keeper's thread alone: it is
-/// the one that adds to the activity index.
-pub(crate) fn correct(shared: &Shared, days: &BTreeSet<i32>) -> Result<(), Error> {
+/// the one that adds to the activity index. Days of which a segment is in quarantine are left alone: a
+/// repair may bring back what is noted of them.
+pub(crate) fn correct(shared: &Shared, mut days: BTreeSet<i32>) -> Result<(), Error> {
+    for missing in shared.live.quarantined() {
+        days.remove(&missing.address.partition);
+    }
+    if days.is_empty() {
+        return Ok(());
+    }
     shared.cache.forget_days();
     for tenant in shared.index.tenants() {
         if let Some(tenant) = shared.index.tenant_by_id(tenant) {
@@ -36,27 +44,34 @@ pub(crate) fn correct(shared: &Shared, days: &BTreeSet<i32>) -> Result<(), Error
     }
     // What is committed from here on has been looked at with the new counts.
     clean::pass_committer(shared)?;
-    let stored = stored(shared, days)?;
+    let stored = stored(shared, &mut days)?;
     let mut batch = Batch::default();
-    for (day, ids) in noted(shared, days)? {
+    for (day, ids) in noted(shared, &days)? {
         match stored.get(&day) {
             Some(there) if *there == ids => {}
             Some(there) => batch.put(&Key::Activity(day.0, day.1), id_set::encode(there)),
             None => batch.delete(&Key::Activity(day.0, day.1)),
         }
     }
-    shared.kv.commit(batch, Sync::Disk).inspect_err(|error| shared.stop(error))
+    fail_point::pass(Point::ActivityBefore);
+    shared.kv.commit(batch, Sync::Disk).inspect_err(|error| shared.stop(error))?;
+    fail_point::pass(Point::ActivityCorrected);
+    Ok(())
 }
 
-/// Which series have rows on `days`.
-fn stored(shared: &Shared, days: &BTreeSet<i32>) -> Result<BTreeMap<Day, RoaringBitmap>, Error> {
+/// Which series have rows on `days`. A day of which a segment cannot be read is taken out.
+fn stored(
+    shared: &Shared,
+    days: &mut BTreeSet<i32>,
+) -> Result<BTreeMap<Day, RoaringBitmap>, Error> {
     let mut found: BTreeMap<Day, RoaringBitmap> = BTreeMap::new();
     let metric_of = metric_lookup(&shared.index);
     let moment = shared.live.moment();
+    let wanted = days.clone();
     let mut note = |stretch: &Stretch<'_>| {
         let first = partition_of(stretch.times.start.millis());
         let last = partition_of(stretch.times.end.millis().saturating_sub(1));
-        for &day in days.range(first..=last) {
+        for &day in wanted.range(first..=last) {
             let ids = found.entry((stretch.place.tenant, day)).or_default();
             ids.insert(stretch.place.series.number());
         }
@@ -65,7 +80,13 @@ fn stored(shared: &Shared, days: &BTreeSet<i32>) -> Result<BTreeMap<Day, Roaring
     census::of_head(&moment, &metric_of, &mut note)?;
     for segment in moment.segments.iter() {
         if days.contains(&segment.address.partition) {
-            census::of_segment(segment, &metric_of, &mut note)?;
+            match census::of_segment(segment, &metric_of, &mut note) {
+                Err(error @ Error::Corrupt { .. }) => {
+                    tracing::error!(%error, "the activity of its day is left as it is");
+                    days.remove(&segment.address.partition);
+                }
+                done => done?,
+            }
         }
     }
     Ok(found)
@@ -105,10 +126,12 @@ pub(crate) fn days_of(
     Ok(found)
 }
 
-/// Days of which the index knows and that have no segment.
+/// Days of which the index knows and that have no segment, in quarantine or not.
 pub(crate) fn empty_days(shared: &Shared) -> Result<BTreeSet<i32>, Error> {
+    let segments = shared.live.lock().segments.clone();
+    let missing = shared.live.quarantined().iter().map(|missing| missing.address.partition);
     let with_segments: BTreeSet<i32> =
-        shared.live.moment().segments.iter().map(|segment| segment.address.partition).collect();
+        segments.iter().map(|segment| segment.address.partition).chain(missing).collect();
     let mut found = BTreeSet::new();
     each_day(shared, |_, day, _| {
         if !with_segments.contains(&day) {

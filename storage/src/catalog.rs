@@ -31,6 +31,18 @@ struct Selection {
     samples: Option<(View, TimeRange)>,
 }
 
+/// Series whose samples have expired up to some instant of one day.
+struct Expired {
+    earliest: i64,
+    ids: RoaringBitmap,
+}
+
+impl Default for Expired {
+    fn default() -> Self {
+        Expired { earliest: i64::MAX, ids: RoaringBitmap::new() }
+    }
+}
+
 impl Selection {
     fn of_all(ids: RoaringBitmap) -> Self {
         Selection { ids, open: RoaringBitmap::new(), samples: None }
@@ -217,17 +229,37 @@ impl Store {
         range: TimeRange,
     ) -> Result<Selection, Error> {
         let shared = &self.shared;
-        let (rules, now) = (shared.retention.rules(), shared.clock.now());
+        let now = shared.retention.hidden_by(shared.clock.now());
+        let rules = shared.retention.rules();
         let tombstones = shared.live.lock().tombstones.clone();
         let sieve = TenantSieve::new(tenant, &rules, &shared.index, now, &tombstones);
         let Some(sieve) = sieve else { return Ok(Selection::of_all(RoaringBitmap::new())) };
-        let mut certain = RoaringBitmap::new();
-        let mut open = RoaringBitmap::new();
-        for (floor, ids) in self.by_floor(tenant, &sieve, ids) {
-            let start = range.start.max(Timestamp::from_millis(floor));
-            let (some, others) = self.active(tenant, &ids, TimeRange::new(start, range.end))?;
+        let (mut certain, mut open) = self.active(tenant, &ids, range)?;
+        let last = partition_of(range.end.millis().saturating_sub(1));
+        let ends_inside = partition_of(range.end.millis()) == last;
+        // Active on whole days behind the one that is looked at: days descend.
+        let mut behind = RoaringBitmap::new();
+        let mut reached = if ends_inside { last } else { last.saturating_add(1) };
+        for (day, floors) in
+            self.by_floor(tenant, &sieve, &certain | &open, range.start).iter().rev()
+        {
+            certain -= &floors.ids;
+            open -= &floors.ids;
+            if floors.earliest >= range.end.millis() {
+                continue;
+            }
+            if day.saturating_add(1) < reached {
+                let days = (day.saturating_add(1), reached.saturating_sub(1));
+                behind |= self.active_days(tenant, days.0, days.1)?;
+                reached = day.saturating_add(1);
+            }
+            let mut edges = self.active_days(tenant, *day, *day)?;
+            if ends_inside {
+                edges |= self.active_days(tenant, last, last)?;
+            }
+            let some = &behind & &floors.ids;
+            open |= (edges & &floors.ids) - &some;
             certain |= some;
-            open |= others;
         }
         for tombstone in sieve.tombstones().iter().filter(|tombstone| tombstone.overlaps(range)) {
             let doubtful = &certain & &tombstone.series;
@@ -238,25 +270,29 @@ impl Store {
         Ok(Selection { ids: certain | &open, open, samples })
     }
 
-    /// Series by the instant before which their samples have expired.
+    /// Series of which a part of the span from `start` on has expired, by the day until which it has.
     fn by_floor(
         &self,
         tenant: TenantId,
         sieve: &TenantSieve,
         ids: RoaringBitmap,
-    ) -> BTreeMap<i64, RoaringBitmap> {
-        let mut groups: BTreeMap<i64, RoaringBitmap> = BTreeMap::new();
-        match self.shared.index.tenant_by_id(tenant) {
-            Some(known) if !sieve.has_no_floors() => {
-                let metrics = known.metrics.read().expect("no code panics while it holds metrics");
-                for id in ids {
-                    let floor = sieve.floor(metrics.of(SeriesId::new(id)));
-                    groups.entry(floor).or_default().insert(id);
-                }
-            }
-            Some(_) | None => drop(groups.insert(i64::MIN, ids)),
+        start: Timestamp,
+    ) -> BTreeMap<i32, Expired> {
+        let mut days: BTreeMap<i32, Expired> = BTreeMap::new();
+        let Some(known) = self.shared.index.tenant_by_id(tenant) else { return days };
+        if sieve.greatest_floor() <= start.millis() {
+            return days;
         }
-        groups
+        let metrics = known.metrics.read().expect("no code panics while it holds metrics");
+        for id in ids {
+            let floor = sieve.floor(metrics.of(SeriesId::new(id)));
+            if floor > start.millis() {
+                let day = days.entry(partition_of(floor)).or_default();
+                day.earliest = day.earliest.min(floor);
+                day.ids.insert(id);
+            }
+        }
+        days
     }
 
     /// Those of `ids` that have a sample in `range`, and those that may have one. Days that lie in it

@@ -37,6 +37,42 @@ pub enum Point {
     RecoveryLoaded = 14,
     /// They are gone, and the store is about to start.
     RecoveryDone = 15,
+    /// A tombstone is durable and not in force.
+    DeletionDurable = 16,
+    /// It hides, and is to be applied to every segment.
+    DeletionHidden = 17,
+    /// It is durable which segments it is to be applied to; nobody has been told.
+    DeletionBounded = 18,
+    /// A tenant's data is gone from RocksDB and not from memory.
+    TenantRemoved = 19,
+    /// Policies are about to be replaced.
+    PoliciesBefore = 20,
+    /// They are, durably; the old ones are in force.
+    PoliciesAfter = 21,
+    /// A sweep knows what has to go.
+    SweepFound = 22,
+    /// Segments of which nothing may be seen have gone.
+    SweepRemoved = 23,
+    /// Those of which a part may be seen are written again.
+    SweepRewritten = 24,
+    /// The activity of days is about to be corrected.
+    ActivityBefore = 25,
+    /// It is.
+    ActivityCorrected = 26,
+    /// A tombstone of which nothing is left is about to go.
+    TombstoneBefore = 27,
+    /// It is gone, durably.
+    TombstoneAfter = 28,
+    /// Series without samples are gone from RocksDB and not from memory.
+    SeriesRemoved = 29,
+    /// A snapshot has its checkpoint and no segments.
+    SnapshotCheckpoint = 30,
+    /// It has everything but its list.
+    SnapshotLinked = 31,
+    /// It has its list and is still marked as unfinished.
+    SnapshotListed = 32,
+    /// A backup has copied all files and has no list.
+    BackupCopied = 33,
 }
 
 /// Ends the process if this is the pass asked for.
@@ -66,8 +102,8 @@ pub fn arm(point: Point, passes: u32) {
 
 #[cfg(feature = "fail-points")]
 impl Point {
-    /// Every point, in the order of their numbers.
-    pub const ALL: [Point; 15] = [
+    /// Those that a process meets which only writes.
+    pub const OF_WRITES: [Point; 15] = [
         Point::BatchBefore,
         Point::BatchAfter,
         Point::CommitDurable,
@@ -85,9 +121,36 @@ impl Point {
         Point::RecoveryDone,
     ];
 
+    /// Those that one meets only if it forgets, or copies itself.
+    pub const OF_FORGETTING: [Point; 18] = [
+        Point::DeletionDurable,
+        Point::DeletionHidden,
+        Point::DeletionBounded,
+        Point::TenantRemoved,
+        Point::PoliciesBefore,
+        Point::PoliciesAfter,
+        Point::SweepFound,
+        Point::SweepRemoved,
+        Point::SweepRewritten,
+        Point::ActivityBefore,
+        Point::ActivityCorrected,
+        Point::TombstoneBefore,
+        Point::TombstoneAfter,
+        Point::SeriesRemoved,
+        Point::SnapshotCheckpoint,
+        Point::SnapshotLinked,
+        Point::SnapshotListed,
+        Point::BackupCopied,
+    ];
+
+    /// Every point, in the order of their numbers.
+    pub fn all() -> impl Iterator<Item = Point> {
+        Self::OF_WRITES.into_iter().chain(Self::OF_FORGETTING)
+    }
+
     /// The point with this number.
     #[must_use]
     pub fn of_number(number: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|point| *point as u32 == number)
+        Self::all().find(|point| *point as u32 == number)
     }
 }

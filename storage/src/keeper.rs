@@ -67,7 +67,7 @@ pub(crate) fn run(shared: &Arc<Shared>, inbox: &Receiver<Order>) {
             }
             Ok(Order::Flush(reply)) => drop(reply.send(shared.after_flush(keeper.flush()))),
             Ok(Order::CorrectActivity(days, reply)) => {
-                drop(reply.send(activity::correct(shared, &days)));
+                drop(reply.send(activity::correct(shared, days)));
             }
             Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
         }

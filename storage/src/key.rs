@@ -73,6 +73,8 @@ pub(crate) enum Fact {
     LastArrival = 5,
     /// The greatest number of a tenant that was removed, u64.
     RemovedTenant = 6,
+    /// The instant by which samples were last removed, i64.
+    Passed = 7,
 }
 
 /// Which part of a series key a posting list is about.

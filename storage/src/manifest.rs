@@ -97,6 +97,9 @@ impl Change {
         }
         let next = shared.next_segment.load(Ordering::Relaxed);
         batch.put(&Key::Fact(Fact::NextSegment), next.to_le_bytes().to_vec());
+        // A clock that goes back after this brings nothing back of what was left out.
+        let passed = shared.retention.passed().millis();
+        batch.put(&Key::Fact(Fact::Passed), passed.to_le_bytes().to_vec());
         shared.kv.commit(batch, Sync::Disk)?;
         let numbers: Vec<u64> = removed.iter().map(|segment| segment.address.number).collect();
         {

@@ -45,6 +45,7 @@ impl Iterator for Numbers {
 /// A segment being written.
 pub(crate) struct Output {
     address: SegmentAddress,
+    level: u8,
     pub(crate) writer: SegmentWriter,
 }
 
@@ -56,18 +57,21 @@ impl Output {
         level: u8,
     ) -> Result<Self, Error> {
         let writer = SegmentWriter::create(&shared.directory.join(address.path()), level)?;
-        Ok(Output { address, writer })
+        Ok(Output { address, level, writer })
     }
 
     /// Ends the file and opens it; `None` if it would be empty. `table` are the series whose keys it
     /// lists, ascending.
+    ///
+    /// # Errors
+    /// `Removed` if a tenant that a merge has rows of is gone: a merged segment lists all it holds.
     pub(crate) fn finish(
         self,
         shared: &Shared,
         sequences: (Sequence, Sequence),
         table: &[SeriesPlace],
     ) -> Result<Option<Arc<Segment>>, Error> {
-        let keys = table.chunks(TABLE_CHUNK).map(|chunk| keys(shared, chunk));
+        let keys = table.chunks(TABLE_CHUNK).map(|chunk| keys(shared, chunk, self.level));
         let Some(facts) = self.writer.finish(sequences, keys)? else { return Ok(None) };
         let segment = Segment::open(&shared.directory, self.address)?;
         assert_eq!(segment.facts, facts, "a segment reads back what was written");
@@ -82,7 +86,11 @@ pub(crate) fn discard(segments: &[Arc<Segment>]) {
     segments.iter().for_each(|segment| segment.replaced());
 }
 
-fn keys(shared: &Shared, places: &[SeriesPlace]) -> Result<Vec<(SeriesPlace, Vec<u8>)>, Error> {
+fn keys(
+    shared: &Shared,
+    places: &[SeriesPlace],
+    level: u8,
+) -> Result<Vec<(SeriesPlace, Vec<u8>)>, Error> {
     let mut keys = Vec::with_capacity(places.len());
     for chunk in places.chunk_by(|a, b| a.tenant == b.tenant) {
         let Some(first) = chunk.first() else { continue };
@@ -92,7 +100,11 @@ fn keys(shared: &Shared, places: &[SeriesPlace]) -> Result<Vec<(SeriesPlace, Vec
             match key {
                 Some(key) => keys.push((*place, key)),
                 // A tenant may be removed while its rows are on their way.
-                None if shared.index.tenant_by_id(place.tenant).is_none() => {}
+                None if shared.index.tenant_by_id(place.tenant).is_none() => {
+                    if level > 0 {
+                        return Err(Error::Removed);
+                    }
+                }
                 None => {
                     let series = format!("series {}", place.series);
                     return Err(Error::corrupt("definition", series));

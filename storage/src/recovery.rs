@@ -42,7 +42,11 @@ pub(crate) struct Opened {
 }
 
 /// Opens everything. Nothing is removed before it is known that nothing is missing.
-pub(crate) fn open(directory: &Path, config: &StoreConfig) -> Result<Opened, Error> {
+pub(crate) fn open(
+    directory: &Path,
+    config: &StoreConfig,
+    now: Timestamp,
+) -> Result<Opened, Error> {
     let sizes = KvSizes { live_log_bytes: config.live_log_bytes, cache_bytes: config.cache_bytes };
     if acknowledged::recorded(directory)?.is_none() {
         let place = format!("{}:0", directory.join("acknowledged").display());
@@ -84,7 +88,10 @@ pub(crate) fn open(directory: &Path, config: &StoreConfig) -> Result<Opened, Err
     fail_point::pass(Point::RecoveryDone);
     let next_segment = fact(&kv, Fact::NextSegment)?.unwrap_or(1).max(greatest.saturating_add(1));
     live.lock().tombstones = Arc::new(deletion::load_tombstones(&kv, next_segment)?);
-    let retention = Retention::open(&kv)?;
+    // A store that never removed anything has no other clock.
+    let passed = fact(&kv, Fact::Passed)?;
+    let passed = passed.map_or(now, |passed| Timestamp::from_millis(passed.cast_signed()));
+    let retention = Retention::open(&kv, passed)?;
     let losses = lost.into_iter().collect();
     Ok(Opened { kv, index, live, newest, trimmed, last_arrival, next_segment, retention, losses })
 }
@@ -373,6 +380,7 @@ mod tests {
             ("next segment", Fact::NextSegment),
             ("last arrival", Fact::LastArrival),
             ("removed tenant", Fact::RemovedTenant),
+            ("passed", Fact::Passed),
         ] {
             says(format!("\n| {name} | {} |", fact as u8));
         }

@@ -41,9 +41,9 @@ impl TenantSieve {
         self.tombstones.is_empty() && self.floors.are_none()
     }
 
-    /// Whether nothing expires.
-    pub(crate) fn has_no_floors(&self) -> bool {
-        self.floors.are_none()
+    /// Behind this instant nothing of any metric has expired.
+    pub(crate) fn greatest_floor(&self) -> i64 {
+        self.floors.greatest()
     }
 
     /// Samples of the metric before this instant have expired.
@@ -114,10 +114,12 @@ impl<'a> Sieve<'a> {
     /// As of now. The number of a segment must be taken before: a tombstone that comes later than the
     /// number counts the segment among those it has to be applied to.
     pub(crate) fn now(shared: &'a Shared) -> Self {
+        // Before the rules.
+        let now = shared.retention.removed_by(shared.clock.now());
         Sieve {
             rules: shared.retention.rules(),
             index: &shared.index,
-            now: shared.clock.now(),
+            now,
             tombstones: shared.live.lock().tombstones.clone(),
             tenants: RefCell::default(),
         }

@@ -94,7 +94,7 @@ impl Store {
         config: StoreConfig,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
-        let opened = recovery::open(directory, &config)?;
+        let opened = recovery::open(directory, &config, clock.now())?;
         let (keeper, inbox) = keeper::Handle::new();
         let (sweeper, sweeps) = sweep::Handle::new();
         let (merger, merges) = merger::Handle::new();

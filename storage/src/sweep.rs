@@ -11,6 +11,7 @@ use crate::activity;
 use crate::census;
 use crate::deletion::{self, DeletionState, Tombstone};
 use crate::error::Error;
+use crate::fail_point::{self, Point};
 use crate::index::clean;
 use crate::keeper;
 use crate::manifest::Change;
@@ -23,6 +24,9 @@ use crate::threads::Shared;
 
 /// How often the sweeper looks for itself.
 const BEAT: Duration = Duration::from_secs(60);
+/// Series that lost their last sample are looked for after each correction; those that somebody held
+/// until later, once in so many sweeps.
+const CLEAN_BEATS: u32 = 60;
 /// A segment is rewritten when a twentieth of its samples has expired.
 const EXPIRED_SHARE: u64 = 20;
 
@@ -46,6 +50,9 @@ pub(crate) enum Order {
     Nudge,
     /// Sweep now and tell what was done.
     Sweep(SyncSender<Result<Swept, Error>>),
+    /// Look as at every beat, and say when it is done.
+    #[cfg(test)]
+    Beat(SyncSender<()>),
     Stop,
 }
 
@@ -74,19 +81,21 @@ impl Handle {
 
 /// Serves orders until told to stop.
 pub(crate) fn run(shared: &Arc<Shared>, inbox: &Receiver<Order>) {
-    let mut sweeper = Sweeper { shared, looked: HashMap::new(), untouched: HashSet::new() };
+    let mut sweeper =
+        Sweeper { shared, looked: HashMap::new(), untouched: HashSet::new(), beats_to_clean: 0 };
     loop {
         match inbox.recv_timeout(BEAT) {
-            Ok(Order::Nudge) | Err(RecvTimeoutError::Timeout) => {
-                if shared.stopped().is_none()
-                    && let Err(error) = sweeper.sweep()
-                {
-                    // Nothing is lost by it: what should be gone is hidden all the same.
-                    tracing::warn!(%error, "space of expired or deleted samples was not given back");
-                }
+            Ok(Order::Nudge) | Err(RecvTimeoutError::Timeout) => sweeper.beat(),
+            #[cfg(test)]
+            Ok(Order::Beat(reply)) => {
+                sweeper.beat();
+                let _ = reply.send(());
             }
-            // The one who asked may have gone.
-            Ok(Order::Sweep(reply)) => drop(reply.send(sweeper.sweep())),
+            Ok(Order::Sweep(reply)) => {
+                shared.retention.look(shared.clock.now(), true);
+                // The one who asked may have gone.
+                drop(reply.send(sweeper.sweep()));
+            }
             Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
         }
     }
@@ -98,6 +107,8 @@ struct Sweeper<'a> {
     looked: HashMap<u64, (Arc<Rules>, Timestamp)>,
     /// Deletion and segment, where the segment has nothing that the deletion hides.
     untouched: HashSet<(u64, u64)>,
+    /// Sweeps until the index is cleaned even if no day was corrected.
+    beats_to_clean: u32,
 }
 
 /// What a look at a segment has found.
@@ -112,6 +123,17 @@ struct Found {
 }
 
 impl Sweeper<'_> {
+    fn beat(&mut self) {
+        let shared = self.shared;
+        shared.retention.look(shared.clock.now(), false);
+        if shared.stopped().is_none()
+            && let Err(error) = self.sweep()
+        {
+            // Nothing is lost by it: what should be gone is hidden all the same.
+            tracing::warn!(%error, "space of expired or deleted samples was not given back");
+        }
+    }
+
     fn sweep(&mut self) -> Result<Swept, Error> {
         let mut swept = Swept::default();
         let shared = self.shared;
@@ -120,8 +142,8 @@ impl Sweeper<'_> {
         if tombstones.iter().any(|tombstone| head_reaches(tombstone)) {
             ask(shared, keeper::Order::Flush)?;
         }
+        let now = shared.retention.removed_by(shared.clock.now());
         let rules = shared.retention.rules();
-        let now = shared.clock.now();
         let segments = shared.live.lock().segments.clone();
         let mut gone = Vec::new();
         let mut left: BTreeMap<u64, u64> = BTreeMap::new();
@@ -146,6 +168,7 @@ impl Sweeper<'_> {
         for (&number, &left) in &left {
             deletion::note_left(shared, number, left)?;
         }
+        fail_point::pass(Point::SweepFound);
         let mut days: BTreeSet<i32> =
             gone.iter().chain(&stale).map(|segment| segment.address.partition).collect();
         if !gone.is_empty() {
@@ -154,27 +177,34 @@ impl Sweeper<'_> {
             let change = Change { removed: gone, ..Change::default() };
             change.commit(shared, |_| ()).inspect_err(|error| shared.stop(error))?;
         }
+        fail_point::pass(Point::SweepRemoved);
         let before: u64 = bytes(shared);
         swept.segments_rewritten = count(stale.len());
         for segment in stale {
             whole(shared.merger.rewrite(segment))?;
         }
+        fail_point::pass(Point::SweepRewritten);
         swept.bytes += before.saturating_sub(bytes(shared));
         let done: Vec<&Arc<Tombstone>> =
             tombstones.iter().filter(|tombstone| self.is_done(tombstone)).collect();
         days.extend(activity::days_of(shared, &done)?);
         days.extend(activity::empty_days(shared)?);
-        if !days.is_empty() {
+        let corrects = !days.is_empty();
+        if corrects {
             // Before the tombstones go: until then they keep series in doubt.
             ask(shared, |reply| keeper::Order::CorrectActivity(days, reply))?;
         }
         for tombstone in done {
-            deletion::finish(shared, tombstone.number)?;
+            deletion::finish(shared, tombstone)?;
             swept.deletions_finished += 1;
         }
-        for tenant in shared.index.tenants() {
-            swept.series_removed += clean::clean_unused(shared, tenant)?;
+        if corrects || self.beats_to_clean == 0 {
+            self.beats_to_clean = CLEAN_BEATS;
+            for tenant in shared.index.tenants() {
+                swept.series_removed += clean::clean_unused(shared, tenant)?;
+            }
         }
+        self.beats_to_clean -= 1;
         self.forget();
         Ok(swept)
     }

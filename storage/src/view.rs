@@ -108,7 +108,8 @@ impl Budget {
 impl View {
     pub(crate) fn new(shared: Arc<Shared>, tenant: TenantId, upto: Sequence) -> Self {
         let moment = shared.live.moment();
-        let (rules, now) = (shared.retention.rules(), shared.clock.now());
+        let now = shared.retention.hidden_by(shared.clock.now());
+        let rules = shared.retention.rules();
         let sieve = TenantSieve::new(tenant, &rules, &shared.index, now, &moment.tombstones);
         View { shared, tenant, moment, upto, sieve }
     }

@@ -34,6 +34,8 @@ pub struct WriteRequest {
     /// that came since.
     pub(crate) series_seen: u32,
     now: Timestamp,
+    /// Before this, samples of the tenant have expired whatever their metric.
+    oldest: Timestamp,
     pub(crate) tenant: TenantId,
     pub(crate) rows: Vec<Row>,
     pub(crate) metas: Vec<(u32, ValueMeta)>,
@@ -68,16 +70,21 @@ enum Learned {
 
 impl WriteRequest {
     pub(crate) fn new(shared: &Shared, tenant: TenantId) -> Self {
+        let now = shared.clock.now();
         let known = shared.index.tenant_by_id(tenant);
         let removals = known.as_ref().map_or(0, |tenant| tenant.removals());
-        let series_seen = known.map_or(0, |tenant| tenant.series_count());
+        let series_seen = known.as_ref().map_or(0, |tenant| tenant.series_count());
+        let oldest = known.map_or(Timestamp::MIN, |tenant| {
+            shared.retention.rules().oldest_kept(&tenant.name, now)
+        });
         WriteRequest {
             index: shared.index.clone(),
             cache: shared.cache.clone(),
             bounds: shared.bounds.clone(),
             removals,
             series_seen,
-            now: shared.clock.now(),
+            now,
+            oldest,
             tenant,
             rows: Vec::new(),
             metas: Vec::new(),
@@ -101,8 +108,10 @@ impl WriteRequest {
     /// only when the bytes have not been seen lately.
     ///
     /// # Errors
-    /// What `key` returns, and `Invalid` (as `E`) for a timestamp out of range. The sample is then
-    /// not part of the request; the others still are.
+    /// What `key` returns, and `Invalid` (as `E`) for a timestamp out of range, or older than anything
+    /// the tenant's retention policies keep: such a sample would vanish at once. The sample is then
+    /// not part of the request; the others still are. One that only its own metric's policy does not
+    /// keep is taken and never seen.
     pub fn push<E: From<Error>>(
         &mut self,
         raw: &[u8],
@@ -154,6 +163,12 @@ impl WriteRequest {
     fn check(&self, time: Timestamp) -> Result<(), Error> {
         if time < TIME_MIN {
             return Err(Error::Invalid(format!("timestamp {time} lies before the year 1900")));
+        }
+        if time < self.oldest {
+            let oldest = self.oldest;
+            return Err(Error::Invalid(format!(
+                "timestamp {time} is older than what retention keeps: the oldest instant is {oldest}"
+            )));
         }
         if time > self.now.plus_millis(AHEAD_MS_MAX) {
             return Err(Error::Invalid(format!("timestamp {time} lies more than a day ahead")));

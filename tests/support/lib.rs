@@ -2,6 +2,7 @@
 //! of webhooks.
 
 pub mod crash;
+pub mod forget;
 pub mod http;
 pub mod receiver;
 

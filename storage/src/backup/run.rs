@@ -11,6 +11,7 @@ use super::progress::{Meter, Step, Watch};
 use super::repository::Repository;
 use super::{STAGING, copy, folder, refuse_inside, snapshot};
 use crate::error::Error;
+use crate::fail_point::{self, Point};
 use crate::key::{Fact, Key};
 use crate::store::Store;
 use crate::threads::Shared;
@@ -117,6 +118,7 @@ impl<'a> Staging<'a> {
             files.push(copied);
         }
         folder::sync(&repository.objects())?;
+        fail_point::pass(Point::BackupCopied);
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let list = FileList { id: taken.id, files, ..self.list.clone() };
         folder::place(&repository.list_path(taken.id), list.encode().as_bytes())?;

@@ -23,6 +23,7 @@ use super::list::{FileEntry, FileList, Origin};
 use super::{folder, refuse_inside};
 use crate::acknowledged::Acknowledged;
 use crate::error::Error;
+use crate::fail_point::{self, Point};
 use crate::key::{self, Family};
 use crate::kv::Kv;
 use crate::recovery::FORMAT_VERSION;
@@ -60,6 +61,7 @@ pub(crate) fn take(shared: &Shared, target: &Path) -> Result<FileList, Error> {
     {
         let _still = shared.kv.hold_manifest();
         shared.kv.checkpoint(&target.join("rocksdb"))?;
+        fail_point::pass(Point::SnapshotCheckpoint);
         for path in segments(&shared.kv)? {
             link(&shared.directory, target, &path)?;
             let above = path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty());
@@ -74,6 +76,7 @@ pub(crate) fn take(shared: &Shared, target: &Path) -> Result<FileList, Error> {
     File::open(&acknowledged)
         .and_then(|file| file.sync_all())
         .map_err(|source| Error::io(&acknowledged, &source))?;
+    fail_point::pass(Point::SnapshotLinked);
     let list = FileList {
         id: 0,
         taken,
@@ -83,6 +86,7 @@ pub(crate) fn take(shared: &Shared, target: &Path) -> Result<FileList, Error> {
         files: entries(target)?,
     };
     folder::place(&target.join(LIST), list.encode().as_bytes())?;
+    fail_point::pass(Point::SnapshotListed);
     fresh.finish()?;
     Ok(list)
 }

@@ -7,9 +7,11 @@
 mod stored;
 mod tenant;
 mod tombstone;
+#[cfg(test)]
+mod whole;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
 
 pub(crate) use stored::{load_tombstones, removed_tenants};
 pub(crate) use tombstone::Tombstone;
@@ -17,7 +19,9 @@ pub(crate) use tombstone::Tombstone;
 use roaring::RoaringBitmap;
 
 use crate::census::{self, Stretch};
+use crate::commit::Meter;
 use crate::error::Error;
+use crate::fail_point::{self, Point};
 use crate::key::{self, Family, Key};
 use crate::kv::{Batch, Sync};
 use crate::model::{Selector, SeriesId, TenantId, TimeRange, Timestamp};
@@ -111,7 +115,7 @@ impl Store {
 
     /// Hides the samples of the selected series in a span of time that were written so far. When this
     /// returns they are gone for every reader, also after a crash; their space comes back later.
-    /// Samples that are written there afterwards are seen.
+    /// Samples that are written there afterwards are seen; of those written meanwhile, the later ones.
     ///
     /// # Errors
     /// `Invalid` if nothing is selected or a text is too long, `Busy` while too many deletions are on
@@ -133,22 +137,13 @@ impl Store {
         if shared.live.lock().tombstones.len() >= TOMBSTONES_MAX {
             return Err(Error::Busy { what: "the list of deletions" });
         }
-        // Everything that was acknowledged before this call is hidden, nothing that comes after it.
-        let upto = self.newest();
         let ids = self.with_samples_in(request.tenant, &request.selector, request.times)?;
         if ids.is_empty() {
             return Err(Error::Invalid("no series with samples there is selected".into()));
         }
         let plan = plan(shared, request.tenant, &ids, request.times)?;
         let number = next_number(shared)?;
-        let mut tombstone = Tombstone {
-            number,
-            tenant: request.tenant,
-            series: ids.iter().map(|id| id.number()).collect(),
-            times: request.times,
-            upto,
-            clean_from: u64::MAX,
-        };
+        let series: RoaringBitmap = ids.iter().map(|id| id.number()).collect();
         let deletion = Deletion {
             number,
             tenant: name.to_string(),
@@ -161,18 +156,11 @@ impl Store {
             state: DeletionState::Hidden,
             segments_left: 0,
         };
-        let mut batch = Batch::default();
-        batch.put(&Key::Tombstone(number), tombstone.encode());
-        batch.put(&Key::Deletion(number), stored::encode(&deletion));
-        shared.kv.commit(batch, Sync::Disk).inspect_err(|error| shared.stop(error))?;
-        shared.live.lock().add_tombstone(Arc::new(tombstone.clone()));
-        // Numbers that are taken from here on belong to segments whose writers know it. A crash
-        // before this is stored makes it be applied to more than is needed.
-        tombstone.clean_from = shared.next_segment.load(Ordering::Acquire);
-        let mut batch = Batch::default();
-        batch.put(&Key::Tombstone(number), tombstone.encode());
-        shared.kv.commit(batch, Sync::Disk).inspect_err(|error| shared.stop(error))?;
-        shared.live.lock().add_tombstone(Arc::new(tombstone));
+        let tombstone = between_commits(shared, {
+            let (shared, deletion, tenant) = (shared.clone(), deletion.clone(), request.tenant);
+            move |_| hide(&shared, tenant, series, &deletion, Batch::default())
+        })?;
+        bound(shared, tombstone)?;
         shared.sweeper.nudge();
         tracing::info!(number, tenant = %deletion.tenant, by = %deletion.by, series = plan.series, "samples were deleted");
         Ok(deletion)
@@ -234,6 +222,63 @@ impl Store {
     }
 }
 
+/// Has the committer do something between two commits, and waits for it.
+fn between_commits<T: Send + 'static>(
+    shared: &Shared,
+    call: impl FnOnce(&mut Meter) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let (reply, answer) = mpsc::sync_channel(1);
+    shared.queue.call(Box::new(move |_, meter| {
+        // The one who asked waits.
+        let _ = reply.send(call(meter));
+    }));
+    answer.recv().map_err(|_| Error::Stopped { reason: "the store is closed".into() })?
+}
+
+/// Makes the tombstone of a deletion durable together with `batch`, and puts it in force. On the
+/// committer's thread: what is committed before is hidden, and nothing comes between "so far" and the
+/// tombstone's being known to flushes and merges. One that did not know it could join hidden rows
+/// with newer ones in a series block, whose rows cannot be told apart.
+fn hide(
+    shared: &Shared,
+    tenant: TenantId,
+    series: RoaringBitmap,
+    deletion: &Deletion,
+    mut batch: Batch,
+) -> Result<Tombstone, Error> {
+    if let Some(reason) = shared.stopped() {
+        return Err(Error::Stopped { reason });
+    }
+    let tombstone = Tombstone {
+        number: deletion.number,
+        tenant,
+        series,
+        times: deletion.times,
+        upto: shared.feed.newest(),
+        clean_from: u64::MAX,
+    };
+    batch.put(&Key::Tombstone(tombstone.number), tombstone.encode());
+    batch.put(&Key::Deletion(deletion.number), stored::encode(deletion));
+    shared.kv.commit(batch, Sync::Disk).inspect_err(|error| shared.stop(error))?;
+    fail_point::pass(Point::DeletionDurable);
+    shared.live.lock().add_tombstone(Arc::new(tombstone.clone()));
+    fail_point::pass(Point::DeletionHidden);
+    Ok(tombstone)
+}
+
+/// Stores which segments a tombstone in force has to be applied to. Numbers that are taken from here
+/// on belong to segments whose writers know it. A crash before this is stored makes it be applied to
+/// more than is needed.
+fn bound(shared: &Shared, mut tombstone: Tombstone) -> Result<(), Error> {
+    tombstone.clean_from = shared.next_segment.load(Ordering::Acquire);
+    let mut batch = Batch::default();
+    batch.put(&Key::Tombstone(tombstone.number), tombstone.encode());
+    shared.kv.commit(batch, Sync::Disk).inspect_err(|error| shared.stop(error))?;
+    fail_point::pass(Point::DeletionBounded);
+    shared.live.lock().add_tombstone(Arc::new(tombstone));
+    Ok(())
+}
+
 /// A deletion by its number.
 pub(crate) fn deletion(shared: &Shared, number: u64) -> Result<Option<Deletion>, Error> {
     shared
@@ -247,17 +292,24 @@ pub(crate) fn deletion(shared: &Shared, number: u64) -> Result<Option<Deletion>,
 }
 
 /// Ends a deletion of which nothing is left: its tombstone goes, its record says so.
-pub(crate) fn finish(shared: &Shared, number: u64) -> Result<(), Error> {
+pub(crate) fn finish(shared: &Shared, tombstone: &Tombstone) -> Result<(), Error> {
     let _one_at_a_time = shared.deleting.lock().expect("no code panics while it begins a deletion");
+    let number = tombstone.number;
     let mut batch = Batch::default();
     batch.delete(&Key::Tombstone(number));
+    if tombstone.is_of_tenant() {
+        // What a flush or a record was about to write when the tenant was removed.
+        batch.delete_tenant(tombstone.tenant);
+    }
     if let Some(mut deletion) = deletion(shared, number)? {
         deletion.state = DeletionState::Done;
         deletion.segments_left = 0;
         deletion.finished = Some(shared.clock.now());
         batch.put(&Key::Deletion(number), stored::encode(&deletion));
     }
-    shared.kv.commit(batch, Sync::Disk)?;
+    fail_point::pass(Point::TombstoneBefore);
+    shared.kv.commit(batch, Sync::Disk).inspect_err(|error| shared.stop(error))?;
+    fail_point::pass(Point::TombstoneAfter);
     shared.live.lock().remove_tombstone(number);
     Ok(())
 }

@@ -81,8 +81,9 @@ fn take_text(rest: &mut &[u8]) -> Option<String> {
 
 /// Tenants that were removed and of which samples may be left.
 pub(crate) fn removed_tenants(kv: &Kv) -> Result<BTreeSet<TenantId>, Error> {
-    let whole = |tombstone: &Tombstone| tombstone.series.is_empty();
-    Ok(tombstones(kv)?.iter().filter(|t| whole(t)).map(|tombstone| tombstone.tenant).collect())
+    let found = tombstones(kv)?;
+    let whole = found.iter().filter(|tombstone| tombstone.is_of_tenant());
+    Ok(whole.map(|tombstone| tombstone.tenant).collect())
 }
 
 fn tombstones(kv: &Kv) -> Result<Vec<Tombstone>, Error> {
@@ -97,13 +98,14 @@ fn tombstones(kv: &Kv) -> Result<Vec<Tombstone>, Error> {
     Ok(found)
 }
 
-/// The tombstones that are in force. One whose deletion was cut short by a crash counts every segment
-/// so far, those before `next_segment`, among those it has to be applied to.
+/// The tombstones that are in force. One whose deletion was cut short by a crash has to be applied to
+/// every segment so far, those before `next_segment`; and none to later ones: numbers that were taken
+/// and never came to a commit are given once more.
 pub(crate) fn load_tombstones(kv: &Kv, next_segment: u64) -> Result<Vec<Arc<Tombstone>>, Error> {
     let mut found = tombstones(kv)?;
     let mut batch = Batch::default();
     for tombstone in &mut found {
-        if tombstone.clean_from == u64::MAX {
+        if tombstone.clean_from > next_segment {
             tombstone.clean_from = next_segment;
             batch.put(&Key::Tombstone(tombstone.number), tombstone.encode());
         }

@@ -5,16 +5,16 @@
 //! segments, where nobody can read them, until a tombstone without series has had every segment
 //! written again.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc;
-
 use roaring::RoaringBitmap;
 
-use super::{Deletion, DeletionPlan, DeletionState, Tombstone, next_number, plan, stored};
+use super::{
+    Deletion, DeletionPlan, DeletionState, Tombstone, between_commits, bound, hide, next_number,
+    plan,
+};
 use crate::error::Error;
+use crate::fail_point::{self, Point};
 use crate::key::{Fact, Key};
-use crate::kv::{Batch, Sync};
+use crate::kv::Batch;
 use crate::model::{SeriesId, TenantId, TimeRange};
 use crate::store::Store;
 use crate::threads::Shared;
@@ -55,22 +55,16 @@ impl Store {
             state: DeletionState::Hidden,
             segments_left: 0,
         };
-        let (reply, answer) = mpsc::sync_channel(1);
-        let (own, begun) = (shared.clone(), deletion.clone());
-        // Between two commits: what was committed before is removed, what comes after is refused.
-        shared.queue.call(Box::new(move |_, meter| {
-            let removed = remove(&own, tenant, &begun);
-            meter.forget(tenant);
-            // The one who asked waits.
-            let _ = reply.send(removed);
-        }));
-        let closed = |_| Error::Stopped { reason: "the store is closed".into() };
-        let mut tombstone = answer.recv().map_err(closed)??;
-        tombstone.clean_from = shared.next_segment.load(Ordering::Acquire);
-        let mut batch = Batch::default();
-        batch.put(&Key::Tombstone(deletion.number), tombstone.encode());
-        shared.kv.commit(batch, Sync::Disk).inspect_err(|error| shared.stop(error))?;
-        shared.live.lock().add_tombstone(Arc::new(tombstone));
+        // What was committed before is removed, what comes after is refused.
+        let tombstone = between_commits(shared, {
+            let (shared, deletion) = (shared.clone(), deletion.clone());
+            move |meter| {
+                let tombstone = remove(&shared, tenant, &deletion)?;
+                meter.forget(tenant);
+                Ok(tombstone)
+            }
+        })?;
+        bound(shared, tombstone)?;
         if let Err(error) = shared.roster.update(&shared.index) {
             // Derived, and made right at the next start.
             tracing::warn!(%error, "the list of tenants still names one that was removed");
@@ -83,26 +77,13 @@ impl Store {
 
 /// On the committer's thread.
 fn remove(shared: &Shared, tenant: TenantId, deletion: &Deletion) -> Result<Tombstone, Error> {
-    if let Some(reason) = shared.stopped() {
-        return Err(Error::Stopped { reason });
-    }
-    let tombstone = Tombstone {
-        number: deletion.number,
-        tenant,
-        series: RoaringBitmap::new(),
-        times: TimeRange::ALL,
-        upto: shared.feed.newest(),
-        clean_from: u64::MAX,
-    };
     let mut batch = Batch::default();
     batch.delete_tenant(tenant);
     let greatest = u64::from(shared.index.removed_upto().max(tenant.number()));
     batch.put(&Key::Fact(Fact::RemovedTenant), greatest.to_le_bytes().to_vec());
-    batch.put(&Key::Tombstone(deletion.number), tombstone.encode());
-    batch.put(&Key::Deletion(deletion.number), stored::encode(deletion));
-    shared.kv.commit(batch, Sync::Disk).inspect_err(|error| shared.stop(error))?;
+    let tombstone = hide(shared, tenant, RoaringBitmap::new(), deletion, batch)?;
+    fail_point::pass(Point::TenantRemoved);
     shared.index.forget_tenant(tenant);
     shared.retention.forget(tenant);
-    shared.live.lock().add_tombstone(Arc::new(tombstone.clone()));
     Ok(tombstone)
 }

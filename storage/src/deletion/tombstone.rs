@@ -26,6 +26,11 @@ pub(crate) struct Tombstone {
 }
 
 impl Tombstone {
+    /// Whether it hides a whole tenant that was removed.
+    pub(crate) fn is_of_tenant(&self) -> bool {
+        self.series.is_empty()
+    }
+
     /// Whether it hides a row.
     pub(crate) fn hides(&self, series: SeriesId, time: i64, sequence: Sequence) -> bool {
         sequence <= self.upto

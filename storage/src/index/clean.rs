@@ -19,6 +19,7 @@ use roaring::RoaringBitmap;
 use super::{Index, id_list, id_set, series_count};
 use crate::commit::Meter;
 use crate::error::Error;
+use crate::fail_point::{self, Point};
 use crate::key::{Key, PostingKind};
 use crate::kv::{Batch, Sync};
 use crate::model::{SeriesId, SeriesKey, TenantId};
@@ -114,6 +115,7 @@ impl Clean {
             shared.stop(&error);
             return Err(error);
         }
+        fail_point::pass(Point::SeriesRemoved);
         tenant.metrics.write().expect("no code panics while it holds metrics").remove(&unused);
         shared.cache.forget(&unused);
         meter.remove(self.tenant, &unused);

@@ -115,7 +115,9 @@ impl Store {
     /// # Errors
     /// `Stopped` if the store can no longer write.
     pub fn expire_journals(&self) -> Result<(), Error> {
-        expire(self.shared())
+        let shared = self.shared();
+        shared.retention.look(shared.clock.now(), true);
+        expire(shared)
     }
 }
 
@@ -165,9 +167,11 @@ fn expire_one(shared: &Shared, tenant: TenantId, kind: JournalKind) -> Result<()
     if keep == Keep::Forever {
         return Ok(());
     }
-    let over = horizon(keep, now(shared));
+    // Not by a clock that has leapt.
+    let now = Moment::from(shared.retention.removed_by(shared.clock.now()));
+    let over = horizon(keep, now);
     let terms = partition_of(over, kind.term_days());
-    let ids = partition_of(horizon(of_ids(keep), now(shared)), ID_DAYS);
+    let ids = partition_of(horizon(of_ids(keep), now), ID_DAYS);
     let none: &[u8] = &[];
     let ranges = [
         (JournalPart::Entry, Key::JournalEntry(tenant, kind, over, none)),

@@ -260,6 +260,8 @@ impl<'a> Merger<'a> {
         let _room = self.shared.space.reserve(bytes)?;
         let mut output = match self.write(inputs) {
             Ok(output) => output,
+            // A tenant was removed meanwhile. The next one leaves its rows out.
+            Err(Error::Removed) => return Ok(Outcome::GivenUp),
             Err(error @ Error::Corrupt { .. }) => {
                 // Reading what is whole and writing go on.
                 let named = |segment: &&Arc<Segment>| {

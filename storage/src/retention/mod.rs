@@ -4,29 +4,33 @@
 //! keeps. Reads hide what lies before it, at once; flushes and merges leave it out, and
 //! [`sweep`](crate::sweep) removes files. What has expired stays expired: when policies change, the
 //! floors so far are stored, so that a longer policy never brings back a part of what is already
-//! half removed.
+//! half removed. *Now* is an instant of the store's own, [`passed`], since a clock may be wrong.
 
+mod passed;
 mod plan;
 mod policy;
 mod stored;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
+use passed::{Doubt, Passed};
 pub use plan::{MetricRetention, RetentionPlan};
 pub use policy::{MetricPattern, POLICIES_MAX, Policies, Policy};
 
 use crate::error::Error;
+use crate::fail_point::{self, Point};
 use crate::index::Index;
-use crate::key::{self, Family, Key};
+use crate::key::{self, Fact, Family, Key};
 use crate::kv::{Batch, Kv, Sync};
 use crate::model::{MetricNo, TenantId, Timestamp};
 
 /// The policies in force and the floors of earlier ones.
 pub(crate) struct Retention {
     rules: RwLock<Arc<Rules>>,
-    /// Held while policies change.
-    changing: Mutex<()>,
+    passed: Passed,
+    /// Held while policies change, and while time passes: both decide what has expired.
+    changing: Mutex<Doubt>,
 }
 
 /// What holds until policies change.
@@ -39,6 +43,9 @@ pub(crate) struct Rules {
     keeps: Mutex<HashMap<TenantId, Arc<Vec<i64>>>>,
     /// The different spans, ms, that are not for ever.
     spans: Vec<i64>,
+    /// By name of a tenant with policies of its own, and of all others: the longest span, ms, for which
+    /// any of their samples may be kept.
+    longest: (HashMap<String, i64>, i64),
 }
 
 /// Floors of a tenant's metrics at one moment.
@@ -60,6 +67,13 @@ impl Floors {
         }
     }
 
+    /// The greatest of all metrics'.
+    pub(crate) fn greatest(&self) -> i64 {
+        let shortest = self.keeps.iter().copied().min().unwrap_or(i64::MAX);
+        let stored = self.floors.iter().copied().max().unwrap_or(i64::MIN);
+        if shortest < i64::MAX { stored.max(self.now.saturating_sub(shortest)) } else { stored }
+    }
+
     /// Whether nothing has ever expired.
     pub(crate) fn are_none(&self) -> bool {
         self.floors.is_empty() && self.keeps.is_empty()
@@ -67,8 +81,8 @@ impl Floors {
 }
 
 impl Retention {
-    /// Loads what is stored.
-    pub(crate) fn open(kv: &Kv) -> Result<Self, Error> {
+    /// Loads what is stored. `passed` is what had passed when something was last removed.
+    pub(crate) fn open(kv: &Kv, passed: Timestamp) -> Result<Self, Error> {
         let policies = match kv.get(&Key::Policies)? {
             Some(bytes) => stored::decode_policies(&bytes)
                 .ok_or_else(|| Error::corrupt("value", "retention policies"))?,
@@ -83,7 +97,49 @@ impl Retention {
             Ok::<_, Error>(true)
         })?;
         let rules = RwLock::new(Arc::new(Rules::new(policies, floors)));
-        Ok(Retention { rules, changing: Mutex::default() })
+        Ok(Retention { rules, passed: Passed::at(passed), changing: Mutex::default() })
+    }
+
+    /// What readers are not shown has expired by this instant.
+    pub(crate) fn hidden_by(&self, now: Timestamp) -> Timestamp {
+        // Who changes policies has its own look.
+        if self.passed.get() < now
+            && let Ok(_time) = self.changing.try_lock()
+        {
+            self.passed.follow(now);
+        }
+        self.passed.for_readers(now)
+    }
+
+    /// What is removed has expired by this instant. Asked for before the [`rules`](Self::rules) that it
+    /// is used with: when they change, no time has passed since the floors were noted.
+    pub(crate) fn removed_by(&self, now: Timestamp) -> Timestamp {
+        self.passed.for_removal(now)
+    }
+
+    /// What counts as passed, to be stored with every removal.
+    pub(crate) fn passed(&self) -> Timestamp {
+        self.passed.get()
+    }
+
+    /// Lets time pass. An operator's word, `told`, is enough to believe a clock that has leapt.
+    pub(crate) fn look(&self, now: Timestamp, told: bool) {
+        let mut doubt = self.lock();
+        self.look_with(&mut doubt, now, told);
+    }
+
+    fn look_with(&self, doubt: &mut Doubt, now: Timestamp, told: bool) {
+        if self.passed.follow(now) {
+            doubt.clear();
+        } else if told || doubt.is_over(now, self.passed.get()) {
+            tracing::warn!(clock_ms = now.millis(), "the clock is believed");
+            doubt.clear();
+            self.passed.believe(now);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Doubt> {
+        self.changing.lock().expect("no code panics while policies are changed")
     }
 
     /// What is in force.
@@ -99,8 +155,9 @@ impl Retention {
         kv: &Kv,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let _one_at_a_time =
-            self.changing.lock().expect("no code panics while policies are changed");
+        let mut doubt = self.lock();
+        self.look_with(&mut doubt, now, false);
+        let now = self.passed.for_removal(now);
         let old = self.rules();
         let mut batch = Batch::default();
         let mut floors = old.floors.clone();
@@ -113,7 +170,10 @@ impl Retention {
             floors.insert(tenant, Arc::new(all));
         }
         batch.put(&Key::Policies, stored::encode_policies(&policies));
+        batch.put(&Key::Fact(Fact::Passed), now.millis().to_le_bytes().to_vec());
+        fail_point::pass(Point::PoliciesBefore);
         kv.commit(batch, Sync::Disk)?;
+        fail_point::pass(Point::PoliciesAfter);
         let rules = Rules::new(policies, floors);
         *self.rules.write().expect("no code panics while it holds the rules") = Arc::new(rules);
         Ok(())
@@ -121,8 +181,7 @@ impl Retention {
 
     /// Forgets a tenant that was removed.
     pub(crate) fn forget(&self, tenant: TenantId) {
-        let _one_at_a_time =
-            self.changing.lock().expect("no code panics while policies are changed");
+        let _one_at_a_time = self.lock();
         let old = self.rules();
         let mut floors = old.floors.clone();
         floors.remove(&tenant);
@@ -136,7 +195,21 @@ impl Rules {
         let spans = policies.as_slice().iter().map(|policy| policy.raw.millis());
         let spans: BTreeSet<i64> = spans.filter(|&span| span < i64::MAX).collect();
         let spans = spans.into_iter().collect();
-        Rules { policies, floors, keeps: Mutex::default(), spans }
+        let own: BTreeSet<&str> =
+            policies.as_slice().iter().filter_map(|policy| policy.tenant.as_deref()).collect();
+        let own = own.into_iter().map(|name| (name.to_owned(), policies.longest(Some(name))));
+        let longest = (own.collect(), policies.longest(None));
+        Rules { policies, floors, keeps: Mutex::default(), spans, longest }
+    }
+
+    /// The instant before which samples of a tenant have expired at `now`, whatever their metric; the
+    /// least one if some are kept for ever.
+    pub(crate) fn oldest_kept(&self, tenant: &str, now: Timestamp) -> Timestamp {
+        let (own, others) = &self.longest;
+        match own.get(tenant).copied().unwrap_or(*others) {
+            i64::MAX => Timestamp::MIN,
+            keep => Timestamp::from_millis(now.millis().saturating_sub(keep)),
+        }
     }
 
     /// The different spans, ms, for which samples are kept, without "for ever".

@@ -75,7 +75,8 @@ impl Store {
         Ok(())
     }
 
-    /// Removes what has expired or was deleted, now.
+    /// Removes what has expired or was deleted, now. Believes the clock, also after a leap: the sweeper
+    /// by itself waits for an hour then.
     ///
     /// # Errors
     /// `Stopped` or an I/O error if files cannot be written. What should be gone stays hidden.
@@ -93,7 +94,7 @@ impl Store {
     /// `Corrupt` names the file and offset.
     pub fn plan_retention(&self, policies: &Policies) -> Result<RetentionPlan, Error> {
         let shared = self.shared();
-        let now = shared.clock.now().millis();
+        let now = shared.retention.hidden_by(shared.clock.now()).millis();
         let metric_of = metric_lookup(&shared.index);
         let mut seen: BTreeMap<(TenantId, MetricNo), Option<TimeRange>> = BTreeMap::new();
         let mut losses: BTreeMap<(TenantId, MetricNo), Loss> = BTreeMap::new();

@@ -55,6 +55,10 @@ impl MetricPattern {
         rest.ends_with(last)
     }
 
+    fn accepts_all(&self) -> bool {
+        self.0.bytes().all(|byte| byte == b'*')
+    }
+
     fn is_exact(&self) -> bool {
         !self.0.contains('*')
     }
@@ -134,6 +138,28 @@ impl Policies {
         &self.0
     }
 
+    /// The longest span, ms, for which any metric of a tenant is kept (`None`: of a tenant without
+    /// policies of its own); the greatest number if some are kept for ever.
+    pub(super) fn longest(&self, tenant: Option<&str>) -> i64 {
+        // Any policy of its own comes before those for everybody.
+        let own = || {
+            self.0
+                .iter()
+                .filter(|policy| policy.tenant.is_some() && policy.tenant.as_deref() == tenant)
+        };
+        let all = || own().chain(self.0.iter().filter(|policy| policy.tenant.is_none()));
+        let longest = |policies: &mut dyn Iterator<Item = &Policy>| {
+            policies.map(|policy| policy.raw.millis()).max().unwrap_or(i64::MAX)
+        };
+        if own().any(|policy| policy.metric.accepts_all()) {
+            longest(&mut own())
+        } else if all().any(|policy| policy.metric.accepts_all()) {
+            longest(&mut all())
+        } else {
+            i64::MAX
+        }
+    }
+
     /// The policy that decides about a metric.
     #[must_use]
     pub fn of(&self, tenant: &str, metric: &str) -> Option<&Policy> {
@@ -197,6 +223,25 @@ mod tests {
         check("a", "cpu.user", 5);
         check("a", "cpu.idle", 6);
         assert_eq!(Policies::default().of("a", "cpu"), None);
+    }
+
+    #[test]
+    fn the_longest_span_of_a_tenant() {
+        let check = |policies: Vec<Policy>, tenant: Option<&str>, days: Option<i64>| {
+            let longest = Policies::new(policies).unwrap().longest(tenant);
+            assert_eq!(longest, days.map_or(i64::MAX, |days| days * 24 * 3_600_000));
+        };
+        check(vec![], None, None);
+        check(vec![policy(None, "*", 3)], None, Some(3));
+        check(vec![policy(None, "*", 3), policy(None, "cpu", 9)], Some("a"), Some(9));
+        // Metrics that no policy is about are kept for ever.
+        check(vec![policy(None, "c*", 3)], None, None);
+        let own = || vec![policy(Some("a"), "**", 5), policy(None, "cpu", 2)];
+        check(own(), Some("a"), Some(5));
+        check(own(), Some("b"), None);
+        check(own(), None, None);
+        check(vec![policy(Some("a"), "*", 5), policy(None, "*", 9)], Some("a"), Some(5));
+        check(vec![policy(Some("a"), "c*", 5), policy(None, "*", 9)], Some("a"), Some(9));
     }
 
     #[test]

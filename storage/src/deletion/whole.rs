@@ -1,0 +1,220 @@
+//! Tests of forgetting as a whole, on a store: what other threads do meanwhile, and what is damaged.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use super::DeletionRequest;
+use crate::model::{
+    DimensionMatcher, Keep, Selector, TenantId, TimeRange, Timestamp, ValueMatcher,
+};
+use crate::retention::{MetricPattern, Policies, Policy};
+use crate::scratch::{Scratch, request};
+use crate::segment::PARTITION_MS;
+use crate::{Error, Store, StoreConfig};
+
+const DAY: i64 = 20_000 * PARTITION_MS;
+/// An hour into the day.
+const START: i64 = DAY + 3_600_000;
+
+/// Everything that is seen: series and time, value.
+fn seen(store: &Store, tenant: TenantId) -> BTreeMap<(u32, i64), f64> {
+    let all = store.select(tenant, &Selector::default()).unwrap();
+    let mut seen = BTreeMap::new();
+    let view = store.view(tenant);
+    view.read(&all, TimeRange::ALL, u64::MAX, |id, samples| {
+        for (&time, &value) in samples.times.iter().zip(&samples.values) {
+            seen.insert((id.number(), time), value);
+        }
+        Ok::<_, Error>(())
+    })
+    .unwrap();
+    seen
+}
+
+/// All samples of a series.
+fn all_of(tenant: TenantId, series: u32) -> DeletionRequest {
+    let value = ValueMatcher::Equals(series.to_string());
+    let dimensions = vec![DimensionMatcher { name: "n".into(), value }];
+    let selector = Selector { dimensions, ..Selector::default() };
+    let (by, what) = ("test".to_owned(), "test".to_owned());
+    DeletionRequest { tenant, selector, times: TimeRange::ALL, by, what }
+}
+
+/// A merge that comes between "what was written so far" and the tombstone's being in force would join
+/// hidden rows with newer ones, and a series block cannot tell them apart any more.
+#[test]
+fn what_was_acknowledged_before_a_deletion_never_comes_back_whatever_runs_meanwhile() {
+    let scratch = Scratch::new();
+    let (store, _clock) = scratch.store(StoreConfig::default(), DAY + PARTITION_MS);
+    let tenant = store.tenant("t").unwrap();
+    // Counting these takes a deletion a while.
+    let others = (0..200_000).map(|at| (1, DAY + PARTITION_MS + at, 1.0));
+    store.write(request(&store, tenant, others)).unwrap();
+    store.flush().unwrap();
+    let acknowledged = Arc::new(AtomicI64::new(0));
+    let over = Arc::new(AtomicBool::new(false));
+    let writer = std::thread::spawn({
+        let (store, acknowledged, over) = (store.clone(), acknowledged.clone(), over.clone());
+        move || {
+            for block in 0.. {
+                if over.load(Ordering::Relaxed) {
+                    return;
+                }
+                // Enough for a series block.
+                let samples = || (0..200).map(|at| (0, START + block * 200 + at, 1.0));
+                while let Err(error) = store.write(request(&store, tenant, samples())) {
+                    // The series was without samples for a moment, and was cleaned.
+                    assert!(matches!(error, Error::Removed), "{error}");
+                }
+                acknowledged.store(block + 1, Ordering::SeqCst);
+                store.flush().unwrap();
+                store.merge().unwrap();
+            }
+        }
+    });
+    while acknowledged.load(Ordering::SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+    for _ in 0..20 {
+        let before = START + acknowledged.load(Ordering::SeqCst) * 200;
+        match store.delete(all_of(tenant, 0)) {
+            Ok(_) => {}
+            Err(error) => assert!(error.to_string().contains("no series"), "{error}"),
+        }
+        let mut back = seen(&store, tenant);
+        back.retain(|(series, time), _| *series != 1 && *time < before);
+        let back: Vec<_> = back.into_keys().collect();
+        assert_eq!(back.len(), 0, "deleted and seen, before {before}: {:?}", back.first());
+    }
+    over.store(true, Ordering::Relaxed);
+    writer.join().unwrap();
+    store.verify().unwrap();
+}
+
+/// A segment in quarantine may come back with a repair, and its series with it.
+#[test]
+fn series_of_a_segment_in_quarantine_stay_in_the_index() {
+    let scratch = Scratch::new();
+    let (store, clock) = scratch.store(StoreConfig::default(), DAY + PARTITION_MS);
+    let tenant = store.tenant("t").unwrap();
+    store.write(request(&store, tenant, [(7, START, 1.0)])).unwrap();
+    store.flush().unwrap();
+    let path = store.shared().live.moment().segments[0].address.path();
+    let path = store.shared().directory.join(path);
+    drop((store, clock));
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let (store, _clock) = scratch.store(StoreConfig::default(), DAY + PARTITION_MS);
+    assert_eq!(store.quarantined().len(), 1);
+    assert_eq!(store.sweep().unwrap().series_removed, 0);
+    assert_eq!(store.select(tenant, &Selector::default()).unwrap().len(), 1);
+    // Also where something else of the day goes.
+    store.write(request(&store, tenant, [(8, START, 1.0)])).unwrap();
+    store.delete(all_of(tenant, 8)).unwrap();
+    store.flush().unwrap();
+    store.sweep().unwrap();
+    let left = store.select(tenant, &Selector::default()).unwrap();
+    assert!(left.iter().any(|id| id.number() == 0), "{left:?}");
+}
+
+fn keep_days(days: u64) -> Policies {
+    let raw = Keep::For(std::time::Duration::from_secs(days * 86_400));
+    let metric = MetricPattern::parse("*").unwrap();
+    Policies::new(vec![Policy { tenant: None, metric, raw }]).unwrap()
+}
+
+/// A look of the sweeper by itself.
+fn beat(store: &Store) {
+    let (reply, answer) = std::sync::mpsc::sync_channel(1);
+    store.shared().sweeper.order(crate::sweep::Order::Beat(reply)).unwrap();
+    answer.recv().unwrap();
+}
+
+/// Years ahead all is hidden, and nothing is removed; set right, all is there.
+#[test]
+fn a_clock_that_leaps_removes_nothing() {
+    let scratch = Scratch::new();
+    let now = DAY + PARTITION_MS;
+    let (store, clock) = scratch.store(StoreConfig::default(), now);
+    let tenant = store.tenant("t").unwrap();
+    store.set_retention(keep_days(30)).unwrap();
+    store.write(request(&store, tenant, [(0, START, 1.0), (1, START, 1.0)])).unwrap();
+    store.flush().unwrap();
+    store.write(request(&store, tenant, [(0, START, 2.0)])).unwrap();
+    let all = seen(&store, tenant);
+    assert_eq!(all.len(), 2);
+    let leapt = now + 4000 * PARTITION_MS;
+    clock.set(Timestamp::from_millis(leapt));
+    assert_eq!(seen(&store, tenant).len(), 0, "hidden at once");
+    for look in 0..40 {
+        clock.set(Timestamp::from_millis(leapt + look * 60_000));
+        beat(&store);
+    }
+    // Nor does anything else that writes segments, or that changes policies.
+    store.flush().unwrap();
+    store.merge().unwrap();
+    store.set_retention(keep_days(31)).unwrap();
+    assert_eq!(store.stats().segment_samples, 2);
+    clock.set(Timestamp::from_millis(now + 60_000));
+    beat(&store);
+    assert_eq!(seen(&store, tenant), all);
+    // It runs on from there, without a write: what it shows is true.
+    for look in 0..=70 {
+        clock.set(Timestamp::from_millis(leapt + look * 60_000));
+        beat(&store);
+    }
+    assert_eq!(store.stats().segments, 0);
+    assert_eq!(store.select(tenant, &Selector::default()).unwrap(), []);
+}
+
+/// Of an overwritten value the newer one may be gone when the clock goes back, so neither is seen.
+#[test]
+fn a_clock_that_goes_back_brings_nothing_back() {
+    let scratch = Scratch::new();
+    let now = START + 2 * PARTITION_MS;
+    let (store, clock) = scratch.store(StoreConfig::default(), now - 3_600_000);
+    let tenant = store.tenant("t").unwrap();
+    store.set_retention(keep_days(2)).unwrap();
+    // Of the older file too little expires for it to be written again.
+    let others = (0..50).map(|at| (0, START + at * 60_000, 1.0));
+    store.write(request(&store, tenant, others)).unwrap();
+    store.flush().unwrap();
+    store.write(request(&store, tenant, [(0, START, 2.0)])).unwrap();
+    store.flush().unwrap();
+    clock.set(Timestamp::from_millis(now + 1));
+    assert_eq!(seen(&store, tenant).len(), 49);
+    store.sweep().unwrap();
+    assert_eq!(store.stats().segment_samples, 50, "the newer value is gone");
+    clock.set(Timestamp::from_millis(now - 3_600_000));
+    assert_eq!(seen(&store, tenant).len(), 49);
+    drop((store, clock));
+    let (store, _clock) = scratch.store(StoreConfig::default(), now - 3_600_000);
+    assert_eq!(seen(&store, tenant).len(), 49);
+}
+
+/// A backfill that would vanish at once is told so.
+#[test]
+fn what_no_policy_keeps_is_refused_at_the_door() {
+    let scratch = Scratch::new();
+    let (store, _clock) = scratch.store(StoreConfig::default(), DAY);
+    let tenant = store.tenant("t").unwrap();
+    store.set_retention(keep_days(2)).unwrap();
+    let check = |time: i64, want: Result<(), ()>| {
+        let mut request = store.request(tenant);
+        let key = crate::scratch::key(0);
+        let time = Timestamp::from_millis(time);
+        let pushed = request.push(&key.encode(), || Ok::<_, Error>(key), time, 1.0, None);
+        let oldest = (DAY - 2 * PARTITION_MS).to_string();
+        if let Err(error) = &pushed {
+            assert!(error.to_string().contains(&oldest), "{error} names {oldest}");
+        }
+        assert_eq!(pushed.map_err(drop), want, "{time}");
+    };
+    check(DAY - 2 * PARTITION_MS, Ok(()));
+    check(DAY - 2 * PARTITION_MS - 1, Err(()));
+    check(0, Err(()));
+    store.set_retention(Policies::default()).unwrap();
+    check(0, Ok(()));
+}
