@@ -130,7 +130,7 @@ impl Case {
         (self.next, self.model) = (next, model);
         self.rounds += 1;
         // In every other round the next child finds what this one has left undone.
-        if self.rounds % 2 == 0 {
+        if self.rounds.is_multiple_of(2) {
             store.sweep().unwrap();
             let hidden = store.deletions().unwrap();
             let hidden = hidden.iter().filter(|d| d.state == DeletionState::Hidden).count();
@@ -139,7 +139,7 @@ impl Case {
         store.verify().unwrap_or_else(|error| panic!("{context}: {error}"));
         assert!(seen(&store).unwrap() == self.model.samples, "{context}: also after a sweep");
         drop(store);
-        if self.rounds % 2 == 0 {
+        if self.rounds.is_multiple_of(2) {
             assert_eq!(verify(&self.directory, &|_, _| {}).unwrap().problems, [], "{context}");
         }
     }
