@@ -336,6 +336,16 @@ impl Kv {
         Ok(self.db.delete_file_in_range_cf(&family, from, to.encode().as_slice())?)
     }
 
+    /// Writes a tenant's part of the index again without what was removed from it: until then every list
+    /// of names or values has to step over each that is gone.
+    pub(crate) fn compact_index(&self, tenant: crate::model::TenantId) {
+        for (family, from, to) in key::ranges_of(tenant) {
+            if matches!(family, Family::Posting | Family::Series) {
+                self.db.compact_range_cf(&self.family(family), Some(from), Some(to));
+            }
+        }
+    }
+
     /// Writes every family's buffered entries to files, so that RocksDB can drop its own log.
     pub(crate) fn flush_all(&self) -> Result<(), Error> {
         let handles: Vec<_> = Family::ALL.iter().map(|&family| self.family(family)).collect();

@@ -24,6 +24,8 @@ use crate::threads::Shared;
 
 /// How often the sweeper looks for itself.
 const BEAT: Duration = Duration::from_secs(60);
+/// The index is written again when so many series of a tenant have left it at once.
+const COMPACTED_FROM: u64 = 10_000;
 /// Series that lost their last sample are looked for after each correction; those that somebody held
 /// until later, once in so many sweeps.
 const CLEAN_BEATS: u32 = 60;
@@ -201,7 +203,11 @@ impl Sweeper<'_> {
         if corrects || self.beats_to_clean == 0 {
             self.beats_to_clean = CLEAN_BEATS;
             for tenant in shared.index.tenants() {
-                swept.series_removed += clean::clean_unused(shared, tenant)?;
+                let removed = clean::clean_unused(shared, tenant)?;
+                swept.series_removed += removed;
+                if removed >= COMPACTED_FROM {
+                    shared.kv.compact_index(tenant);
+                }
             }
         }
         self.beats_to_clean -= 1;

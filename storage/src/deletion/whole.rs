@@ -92,6 +92,32 @@ fn what_was_acknowledged_before_a_deletion_never_comes_back_whatever_runs_meanwh
     store.verify().unwrap();
 }
 
+/// So many that the index is written again.
+#[test]
+fn many_series_leave_the_index_and_the_others_stay() {
+    let scratch = Scratch::new();
+    let (store, _clock) = scratch.store(StoreConfig::default(), DAY + PARTITION_MS);
+    let tenant = store.tenant("t").unwrap();
+    store.write(request(&store, tenant, (0..12_000).map(|series| (series, START, 1.0)))).unwrap();
+    store.flush().unwrap();
+    let selector = Selector {
+        dimensions: vec![DimensionMatcher {
+            name: "n".into(),
+            value: ValueMatcher::Matches(crate::model::Pattern::new("[0-9]*[1-9]").unwrap()),
+        }],
+        ..Selector::default()
+    };
+    store.delete(DeletionRequest { selector, ..all_of(tenant, 0) }).unwrap();
+    store.sweep().unwrap();
+    assert_eq!(store.select(tenant, &Selector::default()).unwrap().len(), 1200);
+    let values =
+        store.dimension_values(tenant, "n", &Selector::default(), None, usize::MAX).unwrap();
+    assert_eq!(values.len(), 1200);
+    store.write(request(&store, tenant, [(11, START, 2.0)])).unwrap();
+    assert_eq!(store.select(tenant, &Selector::default()).unwrap().len(), 1201);
+    store.verify().unwrap();
+}
+
 /// A segment in quarantine may come back with a repair, and its series with it.
 #[test]
 fn series_of_a_segment_in_quarantine_stay_in_the_index() {
