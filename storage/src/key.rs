@@ -120,7 +120,7 @@ pub(crate) enum Key<'a> {
     Tombstone(u64),
     /// What became of a deletion, by its number.
     Deletion(u64),
-    /// A segment: retention class, partition (days since the epoch), number of its file.
+    /// A segment: tier, partition (days since the epoch), number of its file.
     Segment(u8, i32, u64),
     /// A record of the layers above.
     Record(TenantId, RecordKind, &'a [u8]),
@@ -232,8 +232,8 @@ impl Key<'_> {
                 put_i32(out, day);
             }
             Key::Wal(sequence) => out.extend_from_slice(&sequence.number().to_be_bytes()),
-            Key::Segment(class, partition, number) => {
-                out.push(class);
+            Key::Segment(tier, partition, number) => {
+                out.push(tier);
                 put_i32(out, partition);
                 out.extend_from_slice(&number.to_be_bytes());
             }

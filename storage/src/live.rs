@@ -66,9 +66,9 @@ impl Live {
 
     /// Whether a segment of the partition is missing. A merge takes neighbours only, and where one is
     /// missing nobody knows which are: the sequences of the result would cover those of the missing one.
-    pub(crate) fn has_gap(&self, class: u8, partition: i32) -> bool {
+    pub(crate) fn has_gap(&self, tier: u8, partition: i32) -> bool {
         let here = |missing: &Quarantined| {
-            (missing.address.class, missing.address.partition) == (class, partition)
+            (missing.address.tier, missing.address.partition) == (tier, partition)
         };
         self.quarantined.iter().any(here)
     }

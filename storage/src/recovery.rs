@@ -166,9 +166,9 @@ fn open_segments(directory: &Path, kv: &Kv, strict: bool) -> Result<Found, Error
     let mut quarantined = Vec::new();
     kv.scan(Family::Manifest, &[], &[], |key, value| {
         let corrupt = || Error::corrupt("manifest entry", format!("{key:02x?}"));
-        let (class, partition, number) = key::decode_segment(key).ok_or_else(corrupt)?;
+        let (tier, partition, number) = key::decode_segment(key).ok_or_else(corrupt)?;
         let facts = manifest::decode(value).ok_or_else(corrupt)?;
-        let address = SegmentAddress { class, partition, number };
+        let address = SegmentAddress { tier, partition, number };
         let opened = Segment::open(directory, address.clone()).and_then(|segment| {
             let agrees = segment.facts == facts;
             let footer = "footer (not the one in the manifest)";

@@ -106,10 +106,10 @@ pub(crate) fn decode_posting(key: &[u8]) -> Option<(String, String)> {
 
 /// Reads a segment's key.
 pub(crate) fn decode_segment(key: &[u8]) -> Option<(u8, i32, u64)> {
-    let (&class, rest) = key.split_first()?;
+    let (&tier, rest) = key.split_first()?;
     let (partition, rest) = take_u32(rest)?;
     let number = u64::from_be_bytes(rest.try_into().ok()?);
-    Some((class, unflip(partition), number))
+    Some((tier, unflip(partition), number))
 }
 
 /// Reads a log key.

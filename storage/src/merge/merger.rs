@@ -14,7 +14,9 @@ use crate::error::Error;
 use crate::manifest::Change;
 use crate::model::{Sequence, Timestamp};
 use crate::output::{Numbers, Output, discard, metric_lookup};
-use crate::segment::{SEGMENT_BYTES_MAX, Segment, SegmentAddress, SeriesPlace, partition_of};
+use crate::segment::{
+    SAMPLES, SEGMENT_BYTES_MAX, Segment, SegmentAddress, SeriesPlace, partition_of,
+};
 use crate::sieve::Sieve;
 use crate::threads::Shared;
 
@@ -106,7 +108,7 @@ pub(crate) fn run(shared: &Arc<Shared>, inbox: &Receiver<Order>) {
     }
 }
 
-/// Retention class and partition.
+/// Tier and partition.
 pub(super) type Home = (u8, i32);
 
 /// Segments of one sequence range.
@@ -192,7 +194,7 @@ impl<'a> Merger<'a> {
 
     fn choose_of(&mut self, live: &[Arc<Segment>]) -> Option<(Home, Vec<Arc<Segment>>)> {
         let mut partitions = partitions(live);
-        partitions.retain(|&(class, day), _| !self.shared.live.has_gap(class, day));
+        partitions.retain(|&(tier, day), _| !self.shared.live.has_gap(tier, day));
         self.arrivals.retain(|home, _| partitions.contains_key(home));
         let (before, after): (Vec<_>, Vec<_>) =
             partitions.into_iter().partition(|(home, _)| *home <= self.turn);
@@ -230,8 +232,8 @@ impl<'a> Merger<'a> {
     /// Merges all segments of each partition, as far as a merge may reach.
     pub(super) fn merge_all(&mut self) -> Result<(), Error> {
         let partitions = partitions(&self.shared.live.lock().segments.clone());
-        for ((class, day), segments) in partitions {
-            if self.shared.live.has_gap(class, day) {
+        for ((tier, day), segments) in partitions {
+            if self.shared.live.has_gap(tier, day) {
                 continue;
             }
             let siblings = siblings(segments);
@@ -341,7 +343,7 @@ impl<'a> Merged<'a> {
             shared,
             split_bytes,
             numbers: Numbers::take(shared, count),
-            address: address.unwrap_or(SegmentAddress { class: 0, partition: 0, number: 0 }),
+            address: address.unwrap_or(SegmentAddress { tier: SAMPLES, partition: 0, number: 0 }),
             level: facts().map(|facts| facts.level).max().unwrap_or(0).saturating_add(1),
             sequences: (
                 facts().map(|facts| facts.sequences.0).min().unwrap_or(Sequence::ZERO),
@@ -382,7 +384,7 @@ impl<'a> Merged<'a> {
 fn partitions(segments: &[Arc<Segment>]) -> BTreeMap<Home, Vec<Arc<Segment>>> {
     let mut partitions: BTreeMap<Home, Vec<Arc<Segment>>> = BTreeMap::new();
     for segment in segments {
-        let home = (segment.address.class, segment.address.partition);
+        let home = (segment.address.tier, segment.address.partition);
         partitions.entry(home).or_default().push(segment.clone());
     }
     partitions

@@ -244,7 +244,7 @@ fn keep_in_quarantine(from: &Path, to: &Path) -> Result<(), Error> {
 }
 
 fn overlaps(a: &Listed, b: &Listed) -> bool {
-    (a.0.class, a.0.partition) == (b.0.class, b.0.partition)
+    (a.0.tier, a.0.partition) == (b.0.tier, b.0.partition)
         && a.1.sequences.0 <= b.1.sequences.1
         && b.1.sequences.0 <= a.1.sequences.1
 }
@@ -252,7 +252,7 @@ fn overlaps(a: &Listed, b: &Listed) -> bool {
 /// Whether `other` is another segment that holds all sequences of this one.
 fn covers(other: &Listed, address: &SegmentAddress, facts: &SegmentFacts) -> bool {
     other.0.number != address.number
-        && (other.0.class, other.0.partition) == (address.class, address.partition)
+        && (other.0.tier, other.0.partition) == (address.tier, address.partition)
         && other.1.sequences.0 <= facts.sequences.0
         && facts.sequences.1 <= other.1.sequences.1
 }
