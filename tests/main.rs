@@ -46,4 +46,6 @@ mod read_only_server;
 #[cfg(test)]
 mod repair;
 #[cfg(test)]
+mod rollup;
+#[cfg(test)]
 mod tidy;

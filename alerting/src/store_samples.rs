@@ -150,7 +150,7 @@ impl Samples for StoreSamples {
                     }
                 }
                 // Without a window there are none.
-                Piece::Summary(_) => {}
+                Piece::Summary(_) | Piece::Slot(_) => {}
             }
             Ok(())
         })

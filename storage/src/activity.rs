@@ -68,6 +68,13 @@ fn stored(shared: &Shared, days: &BTreeSet<i32>) -> Result<BTreeMap<Day, Roaring
             census::of_segment(segment, &metric_of, &mut note)?;
         }
     }
+    for segment in moment.rollups.iter().filter(|rollup| days.contains(&rollup.address.partition)) {
+        census::of_segment(segment, &metric_of, |stretch| {
+            let ids = found.entry((stretch.place.tenant, segment.address.partition)).or_default();
+            ids.insert(stretch.place.series.number());
+            Ok(())
+        })?;
+    }
     Ok(found)
 }
 
@@ -107,8 +114,9 @@ pub(crate) fn days_of(
 
 /// Days of which the index knows and that have no segment.
 pub(crate) fn empty_days(shared: &Shared) -> Result<BTreeSet<i32>, Error> {
-    let with_segments: BTreeSet<i32> =
-        shared.live.moment().segments.iter().map(|segment| segment.address.partition).collect();
+    let moment = shared.live.moment();
+    let all = moment.segments.iter().chain(moment.rollups.iter());
+    let with_segments: BTreeSet<i32> = all.map(|segment| segment.address.partition).collect();
     let mut found = BTreeSet::new();
     each_day(shared, |_, day, _| {
         if !with_segments.contains(&day) {

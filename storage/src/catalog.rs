@@ -11,8 +11,9 @@ use crate::error::Error;
 use crate::index::Within;
 use crate::key::PostingKind;
 use crate::model::{Selector, SeriesId, SeriesKey, TenantId, TimeRange, Timestamp};
+use crate::retention::RollupStep;
 use crate::segment::partition_of;
-use crate::sieve::TenantSieve;
+use crate::sieve::{Basis, TenantSieve};
 use crate::store::Store;
 use crate::view::View;
 
@@ -219,15 +220,23 @@ impl Store {
         let shared = &self.shared;
         let (rules, now) = (shared.retention.rules(), shared.clock.now());
         let tombstones = shared.live.lock().tombstones.clone();
-        let sieve = TenantSieve::new(tenant, &rules, &shared.index, now, &tombstones);
+        let sieve = TenantSieve::new(tenant, &rules, &shared.index, now, &tombstones, Basis::Seen);
         let Some(sieve) = sieve else { return Ok(Selection::of_all(RoaringBitmap::new())) };
         let mut certain = RoaringBitmap::new();
         let mut open = RoaringBitmap::new();
-        for (floor, ids) in self.by_floor(tenant, &sieve, ids) {
+        for ((floor, rolled), ids) in self.by_floor(tenant, &sieve, ids) {
             let start = range.start.max(Timestamp::from_millis(floor));
             let (some, others) = self.active(tenant, &ids, TimeRange::new(start, range.end))?;
-            certain |= some;
             open |= others;
+            if rolled < floor {
+                // Of what has expired there may be rollups.
+                let start = range.start.max(Timestamp::from_millis(rolled));
+                let end = range.end.min(Timestamp::from_millis(floor));
+                let (before, others) = self.active(tenant, &ids, TimeRange::new(start, end))?;
+                open |= before | others;
+            }
+            open -= &some;
+            certain |= some;
         }
         for tombstone in sieve.tombstones().iter().filter(|tombstone| tombstone.overlaps(range)) {
             let doubtful = &certain & &tombstone.series;
@@ -238,23 +247,30 @@ impl Store {
         Ok(Selection { ids: certain | &open, open, samples })
     }
 
-    /// Series by the instant before which their samples have expired.
+    /// Series by the instant before which their samples have expired, and that before which samples and
+    /// rollups have.
     fn by_floor(
         &self,
         tenant: TenantId,
         sieve: &TenantSieve,
         ids: RoaringBitmap,
-    ) -> BTreeMap<i64, RoaringBitmap> {
-        let mut groups: BTreeMap<i64, RoaringBitmap> = BTreeMap::new();
+    ) -> BTreeMap<(i64, i64), RoaringBitmap> {
+        let mut groups: BTreeMap<(i64, i64), RoaringBitmap> = BTreeMap::new();
         match self.shared.index.tenant_by_id(tenant) {
             Some(known) if !sieve.has_no_floors() => {
                 let metrics = known.metrics.read().expect("no code panics while it holds metrics");
                 for id in ids {
-                    let floor = sieve.floor(metrics.of(SeriesId::new(id)));
-                    groups.entry(floor).or_default().insert(id);
+                    let metric = metrics.of(SeriesId::new(id));
+                    let floor = sieve.floor(metric);
+                    let rolled = |step| sieve.floors().of_rollup(metric, step);
+                    let rolled = RollupStep::ALL.into_iter().filter_map(rolled).min();
+                    groups
+                        .entry((floor, rolled.map_or(floor, |rolled| rolled.min(floor))))
+                        .or_default()
+                        .insert(id);
                 }
             }
-            Some(_) | None => drop(groups.insert(i64::MIN, ids)),
+            Some(_) | None => drop(groups.insert((i64::MIN, i64::MIN), ids)),
         }
         groups
     }

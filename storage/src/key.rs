@@ -120,6 +120,8 @@ pub(crate) enum Key<'a> {
     Tombstone(u64),
     /// What became of a deletion, by its number.
     Deletion(u64),
+    /// What a rollup was made of: tier, day (days since the epoch).
+    Rollup(u8, i32),
     /// A segment: tier, partition (days since the epoch), number of its file.
     Segment(u8, i32, u64),
     /// A record of the layers above.
@@ -140,6 +142,7 @@ const META_POLICIES: u8 = 3;
 const META_FLOORS: u8 = 4;
 const META_TOMBSTONE: u8 = 5;
 const META_DELETION: u8 = 6;
+const META_ROLLUP: u8 = 7;
 const SERIES_BY_ID: u8 = 1;
 const SERIES_BY_HASH: u8 = 2;
 const SERIES_METRIC: u8 = 3;
@@ -154,7 +157,8 @@ impl Key<'_> {
             | Key::Policies
             | Key::Floors(_)
             | Key::Tombstone(_)
-            | Key::Deletion(_) => Family::Meta,
+            | Key::Deletion(_)
+            | Key::Rollup(..) => Family::Meta,
             Key::Series(..)
             | Key::SeriesHash(..)
             | Key::Metric(..)
@@ -198,6 +202,10 @@ impl Key<'_> {
             Key::Deletion(number) => {
                 out.push(META_DELETION);
                 out.extend_from_slice(&number.to_be_bytes());
+            }
+            Key::Rollup(tier, day) => {
+                out.extend_from_slice(&[META_ROLLUP, tier]);
+                put_i32(out, day);
             }
             Key::Series(tenant, series) => {
                 out.push(SERIES_BY_ID);

@@ -22,6 +22,7 @@ use crate::model::{Sequence, TenantId, Timestamp};
 use crate::output::metric_lookup;
 use crate::quarantine::{self, Quarantined};
 use crate::retention::Retention;
+use crate::rollup;
 use crate::segment::{Segment, SegmentAddress, partition_of};
 
 /// Version of everything this store writes. A directory of another version is not opened.
@@ -68,7 +69,11 @@ pub(crate) fn open(directory: &Path, config: &StoreConfig) -> Result<Opened, Err
     let Found { segments, quarantined, orphans, greatest } =
         open_segments(directory, &kv, config.strict)?;
     live.set_quarantined(quarantined);
-    live.lock().swap_segments(&[], segments);
+    {
+        let mut state = live.lock();
+        state.swap_segments(&[], segments);
+        state.rolled = Arc::new(rollup::load(&kv, &state.rollups)?);
+    }
     let trimmed = Sequence::new(fact(&kv, Fact::TrimmedTo)?.unwrap_or(0));
     let (newest, mut last_arrival) = replay(&kv, &index, &live, trimmed)?;
     if let Some(floor) = fact(&kv, Fact::LastArrival)? {

@@ -23,14 +23,14 @@ use crate::threads::Shared;
 /// How often the merger looks for itself.
 const BEAT: Duration = Duration::from_secs(1);
 /// A partition whose day is over is merged for the last time when nothing has come for so long.
-pub(super) const QUIET: Duration = Duration::from_secs(30 * 60);
+pub(crate) const QUIET: Duration = Duration::from_secs(30 * 60);
 /// Segments among which there was nothing to merge are looked at again after so long.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// After a failure that is not the fault of an input, as a full disk, nothing is tried for so long.
 const PAUSE_MS: i64 = 60_000;
 /// A segment is closed at this size: what is still to be written of it, its directory, stays below
 /// the rest.
-pub(super) const SPLIT_BYTES: u64 = SEGMENT_BYTES_MAX / 8 * 7;
+pub(crate) const SPLIT_BYTES: u64 = SEGMENT_BYTES_MAX / 8 * 7;
 
 pub(crate) enum Order {
     /// There may be something to merge.
@@ -82,6 +82,11 @@ impl Handle {
     /// Gives up the merge that is under way, and begins no other.
     pub(crate) fn give_up(&self) {
         self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether long work is to be given up because the store closes.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
     pub(crate) fn stop(&self) {
@@ -175,7 +180,7 @@ impl<'a> Merger<'a> {
     }
 
     fn is_stopping(&self) -> bool {
-        self.shared.merger.stopping.load(Ordering::Acquire)
+        self.shared.merger.is_stopping()
     }
 
     /// The next merge: of the first partition after the last one that has a merge.

@@ -420,7 +420,7 @@ pub(crate) fn verify_open(shared: &Shared) -> Result<Verified, Error> {
     let mut verified = Verified::default();
     let progress = Progress::new(0, &|_, _| {});
     let definitions = |places: &[SeriesPlace]| canonicals(&shared.kv, places);
-    for segment in moment.segments.iter() {
+    for segment in moment.segments.iter().chain(moment.rollups.iter()) {
         let findings = Findings::default();
         let checked = segments::check(segment, Some(&definitions), &findings, &progress);
         for ((tenant, _), ids) in &checked.present {
