@@ -11,12 +11,13 @@ use moneta_storage::deletion::DeletionRequest;
 use moneta_storage::model::{
     DimensionMatcher, Keep, Selector, SeriesKey, TimeRange, Timestamp, ValueMatcher,
 };
+use moneta_storage::repair::{Mode, repair};
 use moneta_storage::retention::{MetricPattern, Policies, Policy, RollupPolicy, RollupStep};
 use moneta_storage::rollup::Slot;
 use moneta_storage::verify::verify;
 use moneta_storage::view::Piece;
 use moneta_storage::{Error, Store};
-use moneta_tests::{key, open, write};
+use moneta_tests::{copy_folder, key, open, write};
 use proptest::prelude::*;
 
 const START: i64 = 20_400 * DAY;
@@ -386,4 +387,40 @@ fn first_last_and_increase_are_kept() {
         increase: 5.0,
     };
     assert_eq!(slots, [want]);
+}
+
+#[test]
+fn rollups_are_in_snapshots_and_are_repaired() {
+    let mut run = rolled(1);
+    run.carry_out(Op::Wait(100 * 24));
+    run.carry_out(Op::Sweep);
+    let want = by_window(&run.store, 0, TimeRange::ALL, HOUR);
+    assert_eq!(want.len(), 5 * 24);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let copy = elsewhere.path().join("copy");
+    // Copied, because its files are links to those of the store.
+    run.store.snapshot(&elsewhere.path().join("snapshot")).unwrap();
+    copy_folder(&elsewhere.path().join("snapshot"), &copy).unwrap();
+    let (store, _clock) = open(&copy, run.now).unwrap();
+    assert_eq!(by_window(&store, 0, TimeRange::ALL, HOUR), want);
+    store.close().unwrap();
+    drop(store);
+    // Of a damaged one only what is damaged is lost, and not for ever where there is another.
+    let day = copy.join(format!("segments/tier-2/day+{}", START / DAY + 1));
+    let file = std::fs::read_dir(day).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    assert!(!verify(&copy, &|_, _| {}).unwrap().problems.is_empty());
+    repair(&copy, Mode::Apply, &|_, _| {}).unwrap();
+    assert_eq!(verify(&copy, &|_, _| {}).unwrap().problems, []);
+    let (store, _clock) = open(&copy, run.now).unwrap();
+    store.roll().unwrap();
+    let got = by_window(&store, 0, TimeRange::ALL, HOUR);
+    let other_days = |windows: &BTreeMap<i64, Sums>| {
+        let day = START + DAY..START + 2 * DAY;
+        windows.iter().filter(|(at, _)| !day.contains(at)).map(|(at, s)| (*at, *s)).collect()
+    };
+    let (got, want): (Vec<_>, Vec<_>) = (other_days(&got), other_days(&want));
+    assert_eq!(got, want);
 }

@@ -137,7 +137,7 @@ impl Sweeper<'_> {
         }
         // What is removed below is in the rollups first.
         let mut days = self.remove_expired_rollups(&mut swept)?;
-        match self.make_rollups(Patience::Quiet) {
+        match self.make_rollups(Patience::Quiet, &mut days) {
             Ok(made) => swept.rollups_made = made,
             Err(error @ Error::Stopped { .. }) => return Err(error),
             // What is needed for them stays; the rest may give the space they lack.
@@ -312,10 +312,16 @@ impl Sweeper<'_> {
     /// Makes all rollups that are missing or outdated, also of what is in the head.
     fn roll_all(&mut self) -> Result<u64, Error> {
         ask(self.shared, keeper::Order::Flush)?;
-        self.make_rollups(Patience::Nothing)
+        let mut days = BTreeSet::new();
+        let made = self.make_rollups(Patience::Nothing, &mut days)?;
+        if !days.is_empty() {
+            ask(self.shared, |reply| keeper::Order::CorrectActivity(days, reply))?;
+        }
+        Ok(made)
     }
 
-    fn make_rollups(&mut self, patience: Patience) -> Result<u64, Error> {
+    /// Makes rollups, and adds the days to `days` of which series may have lost all they had.
+    fn make_rollups(&mut self, patience: Patience, days: &mut BTreeSet<i32>) -> Result<u64, Error> {
         let shared = self.shared;
         let (rules, now) = (shared.retention.rules(), shared.clock.now());
         let mut made = 0;
@@ -333,6 +339,7 @@ impl Sweeper<'_> {
                 }
                 if whole(roller::roll(shared, step, day))? == Some(true) {
                     made += 1;
+                    days.extend((why == Due::Now).then_some(day));
                 }
             }
         }

@@ -144,6 +144,7 @@ impl Retention {
                     "bytes",
                     "deletions_finished",
                     "series_removed",
+                    "rollups_made",
                 ];
                 asking.print(&[done], &columns)?;
             }

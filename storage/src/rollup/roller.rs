@@ -83,13 +83,14 @@ pub(crate) fn due(
 /// Rollups that no policy asks for any more, or that are older than every policy keeps them.
 pub(crate) fn expired(shared: &Shared, rules: &Rules, now: Timestamp) -> Vec<Home> {
     let moment = shared.live.moment();
-    let homes = moment.rolled.keys().copied();
-    homes
-        .filter(|&(tier, day)| {
-            let keep = RollupStep::of_tier(tier).and_then(|step| rules.longest(step));
-            keep.is_none_or(|keep| is_over(day, keep, now))
-        })
-        .collect()
+    let expired = moment.rolled.iter().filter(|&(&(tier, day), record)| {
+        match RollupStep::of_tier(tier).and_then(|step| rules.longest(step)) {
+            Some(keep) => is_over(day, keep, now),
+            // With its record the policies may have been lost.
+            None => record.covered > Sequence::ZERO,
+        }
+    });
+    expired.map(|(home, _)| *home).collect()
 }
 
 /// Removes a rollup. Returns the bytes given back.

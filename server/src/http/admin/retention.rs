@@ -85,6 +85,7 @@ pub(crate) struct SweptDocument {
     bytes: u64,
     deletions_finished: u64,
     series_removed: u64,
+    rollups_made: u64,
 }
 
 /// Why a metric is kept as long as it is.
@@ -219,6 +220,7 @@ async fn apply(State(services): State<Arc<Services>>) -> Result<Json<SweptDocume
             bytes: swept.bytes,
             deletions_finished: swept.deletions_finished,
             series_removed: swept.series_removed,
+            rollups_made: swept.rollups_made,
         }))
     };
     services.pool.run(sweep).await
