@@ -78,6 +78,7 @@ fn policies(number: usize) -> Policies {
         tenant: tenant.map(str::to_owned),
         metric: MetricPattern::parse(metric).unwrap(),
         raw: Keep::For(Duration::from_secs(hours * 3600)),
+        rollups: Vec::new(),
     };
     let all = match number {
         0 => vec![],
@@ -171,6 +172,7 @@ fn check(store: &Store, model: &Model, range: TimeRange, window: Option<i64>) {
                         total.0 += times.len() as u64;
                         total.1 += values.iter().sum::<f64>();
                     }
+                    Piece::Slot(_) => panic!("no policy asks for rollups"),
                     Piece::Summary(summary) => {
                         total.0 += summary.count;
                         total.1 += summary.sum;

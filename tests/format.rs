@@ -15,7 +15,7 @@ use moneta_storage::model::{
     DimensionMatcher, Keep, Moment, Selector, SeriesKey, TimeRange, Timestamp, ValueMatcher,
 };
 use moneta_storage::record::{RecordBatch, RecordKind};
-use moneta_storage::retention::{MetricPattern, Policies, Policy};
+use moneta_storage::retention::{MetricPattern, Policies, Policy, RollupPolicy, RollupStep};
 use moneta_storage::verify::verify;
 use moneta_storage::view::Piece;
 use moneta_storage::{Error, Store, StoreConfig};
@@ -123,6 +123,7 @@ fn forget_something(directory: &Path) {
         tenant: tenant.map(str::to_owned),
         metric: MetricPattern::parse(metric).unwrap(),
         raw: Keep::For(Duration::from_secs(days * 24 * 3600)),
+        rollups: vec![RollupPolicy { step: RollupStep::Hour, keep: Keep::Forever }],
     };
     // The floors of the first policies stay when the second come.
     store.set_retention(Policies::new(vec![keep(None, "young", 100)]).unwrap()).unwrap();

@@ -48,6 +48,8 @@ mod read_only_server;
 #[cfg(test)]
 mod repair;
 #[cfg(test)]
+mod rollup;
+#[cfg(test)]
 mod tenant_removal;
 #[cfg(test)]
 mod tidy;

@@ -91,6 +91,7 @@ fn samples_of(store: &Store, model: &Model, range: TimeRange, window: Option<i64
                         total.0 += times.len() as u64;
                         total.1 += values.iter().sum::<f64>();
                     }
+                    Piece::Slot(_) => panic!("no policy asks for rollups"),
                     Piece::Summary(summary) => {
                         total.0 += summary.count;
                         total.1 += summary.sum;

@@ -155,7 +155,7 @@ impl Samples for StoreSamples {
                     }
                 }
                 // Without a window there are none.
-                Piece::Summary(_) => {}
+                Piece::Summary(_) | Piece::Slot(_) => {}
             }
             Ok(())
         })

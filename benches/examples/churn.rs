@@ -54,7 +54,8 @@ fn main() -> Result<(), Error> {
     let clock = ManualClock::at(Timestamp::from_millis(START));
     let (store, tenant) = open(&directory, &clock)?;
     let raw = Keep::For(Duration::from_secs(3 * 86_400));
-    let policy = Policy { tenant: None, metric: MetricPattern::parse("*")?, raw };
+    let policy =
+        Policy { tenant: None, metric: MetricPattern::parse("*")?, raw, rollups: Vec::new() };
     store.set_retention(Policies::new(vec![policy])?)?;
 
     let mut now = START;

@@ -45,6 +45,7 @@ fn main() -> Result<(), Error> {
                 tenant: None,
                 metric: MetricPattern::parse(&format!("metric_{metric}"))?,
                 raw: Keep::For(Duration::from_secs(keep(metric) * 3600)),
+                rollups: Vec::new(),
             })
         };
         Policies::new((0..METRICS).map(policy).collect::<Result<_, Error>>()?)

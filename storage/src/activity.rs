@@ -89,6 +89,13 @@ fn stored(
             }
         }
     }
+    for segment in moment.rollups.iter().filter(|rollup| days.contains(&rollup.address.partition)) {
+        census::of_segment(segment, &metric_of, |stretch| {
+            let ids = found.entry((stretch.place.tenant, segment.address.partition)).or_default();
+            ids.insert(stretch.place.series.number());
+            Ok(())
+        })?;
+    }
     Ok(found)
 }
 
@@ -128,10 +135,11 @@ pub(crate) fn days_of(
 
 /// Days of which the index knows and that have no segment, in quarantine or not.
 pub(crate) fn empty_days(shared: &Shared) -> Result<BTreeSet<i32>, Error> {
-    let segments = shared.live.lock().segments.clone();
+    let moment = shared.live.moment();
     let missing = shared.live.quarantined().iter().map(|missing| missing.address.partition);
+    let all = moment.segments.iter().chain(moment.rollups.iter());
     let with_segments: BTreeSet<i32> =
-        segments.iter().map(|segment| segment.address.partition).chain(missing).collect();
+        all.map(|segment| segment.address.partition).chain(missing).collect();
     let mut found = BTreeSet::new();
     each_day(shared, |_, day, _| {
         if !with_segments.contains(&day) {

@@ -11,8 +11,9 @@ use crate::error::Error;
 use crate::index::Within;
 use crate::key::PostingKind;
 use crate::model::{Selector, SeriesId, SeriesKey, TenantId, TimeRange, Timestamp};
+use crate::retention::RollupStep;
 use crate::segment::partition_of;
-use crate::sieve::TenantSieve;
+use crate::sieve::{Basis, TenantSieve};
 use crate::store::Store;
 use crate::view::View;
 
@@ -232,7 +233,7 @@ impl Store {
         let now = shared.retention.hidden_by(shared.clock.now());
         let rules = shared.retention.rules();
         let tombstones = shared.live.lock().tombstones.clone();
-        let sieve = TenantSieve::new(tenant, &rules, &shared.index, now, &tombstones);
+        let sieve = TenantSieve::new(tenant, &rules, &shared.index, now, &tombstones, Basis::Seen);
         let Some(sieve) = sieve else { return Ok(Selection::of_all(RoaringBitmap::new())) };
         let (mut certain, mut open) = self.active(tenant, &ids, range)?;
         let last = partition_of(range.end.millis().saturating_sub(1));
@@ -260,6 +261,9 @@ impl Store {
             let some = &behind & &floors.ids;
             open |= (edges & &floors.ids) - &some;
             certain |= some;
+        }
+        if RollupStep::ALL.into_iter().any(|step| rules.longest(step).is_some()) {
+            open |= self.rolled(tenant, &sieve, &ids, range)? - &certain;
         }
         for tombstone in sieve.tombstones().iter().filter(|tombstone| tombstone.overlaps(range)) {
             let doubtful = &certain & &tombstone.series;
@@ -293,6 +297,38 @@ impl Store {
             }
         }
         days
+    }
+
+    /// Series of which there may be rollups of what has expired in `range`.
+    fn rolled(
+        &self,
+        tenant: TenantId,
+        sieve: &TenantSieve,
+        ids: &RoaringBitmap,
+        range: TimeRange,
+    ) -> Result<RoaringBitmap, Error> {
+        // By the instants before which rollups, and samples, have expired.
+        let mut spans: BTreeMap<(i64, i64), RoaringBitmap> = BTreeMap::new();
+        if let Some(known) = self.shared.index.tenant_by_id(tenant) {
+            let metrics = known.metrics.read().expect("no code panics while it holds metrics");
+            for id in ids {
+                let metric = metrics.of(SeriesId::new(id));
+                let floor = sieve.floor(metric);
+                let rolled = |step| sieve.floors().of_rollup(metric, step);
+                let rolled = RollupStep::ALL.into_iter().filter_map(rolled).min();
+                if let Some(rolled) = rolled.filter(|&rolled| rolled < floor) {
+                    spans.entry((rolled, floor)).or_default().insert(id);
+                }
+            }
+        }
+        let mut found = RoaringBitmap::new();
+        for ((rolled, floor), ids) in spans {
+            let start = range.start.max(Timestamp::from_millis(rolled));
+            let end = range.end.min(Timestamp::from_millis(floor));
+            let (some, others) = self.active(tenant, &ids, TimeRange::new(start, end))?;
+            found |= some | others;
+        }
+        Ok(found)
     }
 
     /// Those of `ids` that have a sample in `range`, and those that may have one. Days that lie in it

@@ -19,15 +19,12 @@ use crate::manifest::Change;
 use crate::merge::{self, Source};
 use crate::model::{Sequence, SeriesId, TenantId};
 use crate::output::{Numbers, Output, discard, metric_lookup};
-use crate::segment::{Segment, SegmentAddress, SeriesPlace, SeriesRows, partition_of};
+use crate::segment::{SAMPLES, Segment, SegmentAddress, SeriesPlace, SeriesRows, partition_of};
 use crate::sieve::Sieve;
 use crate::threads::Shared;
 
 /// Segments written at a time: each has an open file and buffers.
 const PARTITIONS_AT_ONCE: usize = 64;
-
-/// The retention class everything belongs to until policies exist.
-const CLASS: u8 = 0;
 
 /// Writes the oldest closed generation, which must be `generation`, and trims the log.
 pub(crate) fn flush(shared: &Shared, generation: &Generation) -> Result<(), Error> {
@@ -69,7 +66,7 @@ fn write_segments(shared: &Shared, generation: &Generation) -> Result<Vec<Arc<Se
         .partitions
         .iter()
         .zip(&mut numbers)
-        .map(|(&partition, number)| SegmentAddress { class: CLASS, partition, number })
+        .map(|(&partition, number)| SegmentAddress { tier: SAMPLES, partition, number })
         .collect();
     // The numbers have been taken.
     let sieve = Sieve::now(shared);

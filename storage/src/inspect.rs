@@ -47,8 +47,8 @@ pub struct SegmentReport {
     pub number: u64,
     /// Path below the data directory.
     pub path: PathBuf,
-    /// Retention class.
-    pub class: u8,
+    /// 0 samples, 1 slots of five minutes, 2 slots of an hour.
+    pub tier: u8,
     /// Days since the epoch.
     pub day: i32,
     /// 0 for a flush; one more than its inputs for a merge.
@@ -195,7 +195,7 @@ fn report(address: &SegmentAddress, facts: &SegmentFacts, error: Option<String>)
     SegmentReport {
         number: address.number,
         path: address.path(),
-        class: address.class,
+        tier: address.tier,
         day: address.partition,
         level: facts.level,
         samples: facts.samples,

@@ -122,7 +122,9 @@ pub(crate) enum Key<'a> {
     Tombstone(u64),
     /// What became of a deletion, by its number.
     Deletion(u64),
-    /// A segment: retention class, partition (days since the epoch), number of its file.
+    /// What a rollup was made of: tier, day (days since the epoch).
+    Rollup(u8, i32),
+    /// A segment: tier, partition (days since the epoch), number of its file.
     Segment(u8, i32, u64),
     /// A record of the layers above.
     Record(TenantId, RecordKind, &'a [u8]),
@@ -142,6 +144,7 @@ const META_POLICIES: u8 = 3;
 const META_FLOORS: u8 = 4;
 const META_TOMBSTONE: u8 = 5;
 const META_DELETION: u8 = 6;
+const META_ROLLUP: u8 = 7;
 const SERIES_BY_ID: u8 = 1;
 const SERIES_BY_HASH: u8 = 2;
 const SERIES_METRIC: u8 = 3;
@@ -156,7 +159,8 @@ impl Key<'_> {
             | Key::Policies
             | Key::Floors(_)
             | Key::Tombstone(_)
-            | Key::Deletion(_) => Family::Meta,
+            | Key::Deletion(_)
+            | Key::Rollup(..) => Family::Meta,
             Key::Series(..)
             | Key::SeriesHash(..)
             | Key::Metric(..)
@@ -201,6 +205,10 @@ impl Key<'_> {
                 out.push(META_DELETION);
                 out.extend_from_slice(&number.to_be_bytes());
             }
+            Key::Rollup(tier, day) => {
+                out.extend_from_slice(&[META_ROLLUP, tier]);
+                put_i32(out, day);
+            }
             Key::Series(tenant, series) => {
                 out.push(SERIES_BY_ID);
                 put_u32(out, tenant.number());
@@ -234,8 +242,8 @@ impl Key<'_> {
                 put_i32(out, day);
             }
             Key::Wal(sequence) => out.extend_from_slice(&sequence.number().to_be_bytes()),
-            Key::Segment(class, partition, number) => {
-                out.push(class);
+            Key::Segment(tier, partition, number) => {
+                out.push(tier);
                 put_i32(out, partition);
                 out.extend_from_slice(&number.to_be_bytes());
             }

@@ -42,6 +42,7 @@ pub mod record;
 mod recovery;
 pub mod repair;
 pub mod retention;
+pub mod rollup;
 mod roster;
 #[cfg(test)]
 mod scratch;

@@ -1,7 +1,7 @@
 //! What a view sees: the head's generations and the segments, changed together under one lock so
 //! that every view shows one moment.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use roaring::RoaringBitmap;
@@ -12,7 +12,8 @@ use crate::fail_point::{self, Point};
 use crate::head::{Generation, Run};
 use crate::model::{Sequence, TenantId};
 use crate::quarantine::Quarantined;
-use crate::segment::Segment;
+use crate::rollup;
+use crate::segment::{SAMPLES, Segment};
 
 /// The live data of a store.
 #[derive(Default)]
@@ -31,15 +32,24 @@ pub(crate) struct State {
     pub(crate) open: Generation,
     /// Being flushed, oldest first.
     pub(crate) closed: VecDeque<Arc<Generation>>,
-    /// Ascending by the sequences they hold.
+    /// Those of samples, ascending by the sequences they hold.
     pub(crate) segments: Arc<Vec<Arc<Segment>>>,
+    /// Those of rollups, ascending by tier and day.
+    pub(crate) rollups: Arc<Vec<Arc<Segment>>>,
+    /// What they were made of. A rollup of a day may be empty, and have no segment.
+    pub(crate) rolled: Arc<BTreeMap<rollup::Home, rollup::Record>>,
     /// In the order in which they came.
     pub(crate) tombstones: Arc<Vec<Arc<Tombstone>>>,
 }
 
 /// Handles on everything that is live at one moment, oldest first.
 pub(crate) struct Moment {
+    /// Those of samples.
     pub(crate) segments: Arc<Vec<Arc<Segment>>>,
+    pub(crate) rollups: Arc<Vec<Arc<Segment>>>,
+    pub(crate) rolled: Arc<BTreeMap<rollup::Home, rollup::Record>>,
+    /// Days of which the head has rows.
+    pub(crate) head_days: BTreeSet<i32>,
     pub(crate) runs: Vec<Arc<Run>>,
     pub(crate) batches: Vec<Arc<Batch>>,
     pub(crate) tombstones: Arc<Vec<Arc<Tombstone>>>,
@@ -66,9 +76,9 @@ impl Live {
 
     /// Whether a segment of the partition is missing. A merge takes neighbours only, and where one is
     /// missing nobody knows which are: the sequences of the result would cover those of the missing one.
-    pub(crate) fn has_gap(&self, class: u8, partition: i32) -> bool {
+    pub(crate) fn has_gap(&self, tier: u8, partition: i32) -> bool {
         let here = |missing: &Quarantined| {
-            (missing.address.class, missing.address.partition) == (class, partition)
+            (missing.address.tier, missing.address.partition) == (tier, partition)
         };
         self.quarantined.iter().any(here)
     }
@@ -78,6 +88,9 @@ impl Live {
         let generations = || state.closed.iter().map(Arc::as_ref).chain([&state.open]);
         Moment {
             segments: state.segments.clone(),
+            rollups: state.rollups.clone(),
+            rolled: state.rolled.clone(),
+            head_days: generations().flat_map(|g| g.partitions.iter().copied()).collect(),
             tombstones: state.tombstones.clone(),
             runs: generations().flat_map(|generation| &generation.runs).cloned().collect(),
             batches: generations().flat_map(|generation| &generation.batches).cloned().collect(),
@@ -125,20 +138,24 @@ impl State {
 
     /// Whether all of `segments` are live.
     pub(crate) fn holds(&self, segments: &[Arc<Segment>]) -> bool {
-        segments.iter().all(|wanted| self.segments.iter().any(|live| Arc::ptr_eq(live, wanted)))
+        let mut all = segments.iter();
+        all.all(|wanted| {
+            self.segments.iter().chain(self.rollups.iter()).any(|live| Arc::ptr_eq(live, wanted))
+        })
     }
 
     /// Replaces segments: `added` takes the place of `removed` (by number).
     pub(crate) fn swap_segments(&mut self, removed: &[u64], added: Vec<Arc<Segment>>) {
         fail_point::pass(Point::ManifestCommitted);
-        let mut segments: Vec<Arc<Segment>> = self
-            .segments
-            .iter()
-            .filter(|segment| !removed.contains(&segment.address.number))
-            .cloned()
-            .chain(added)
-            .collect();
+        let all = self.segments.iter().chain(self.rollups.iter());
+        let left = all.filter(|segment| !removed.contains(&segment.address.number)).cloned();
+        let (mut segments, mut rollups): (Vec<Arc<Segment>>, Vec<Arc<Segment>>) =
+            left.chain(added).partition(|segment| segment.address.tier == SAMPLES);
         segments.sort_by_key(|segment| (segment.facts.sequences, segment.address.number));
+        rollups.sort_by_key(|segment| {
+            (segment.address.tier, segment.address.partition, segment.address.number)
+        });
+        self.rollups = Arc::new(rollups);
         self.segments = Arc::new(segments);
     }
 }

@@ -19,7 +19,7 @@ use crate::threads::Shared;
 const VERSION: u8 = 1;
 
 pub(crate) fn key(address: &SegmentAddress) -> Key<'static> {
-    Key::Segment(address.class, address.partition, address.number)
+    Key::Segment(address.tier, address.partition, address.number)
 }
 
 pub(crate) fn encode(facts: &SegmentFacts) -> Vec<u8> {

@@ -10,6 +10,7 @@ mod source;
 mod whole;
 
 pub(crate) use gather::{Gathered, each_series};
+pub(crate) use merger::{QUIET, SPLIT_BYTES};
 pub(crate) use source::{Source, StoredBlock, read_series_block};
 
 use crate::segment::SeriesRows;

@@ -80,8 +80,8 @@ pub(crate) fn manifest_entries(
     let mut entries = Vec::new();
     kv.scan(Family::Manifest, &[], &[], |key, value| {
         match (key::decode_segment(key), manifest::decode(value)) {
-            (Some((class, partition, number)), Some(facts)) => {
-                entries.push((SegmentAddress { class, partition, number }, facts));
+            (Some((tier, partition, number)), Some(facts)) => {
+                entries.push((SegmentAddress { tier, partition, number }, facts));
             }
             _ => bad(key.to_vec()),
         }
@@ -93,9 +93,9 @@ pub(crate) fn manifest_entries(
 /// The address of a segment file by its path below `segments/`.
 pub(crate) fn address_of(root: &Path, path: &Path) -> Option<SegmentAddress> {
     let mut parts = path.strip_prefix(root).ok()?.iter().map(|part| part.to_str());
-    let (class, day, file) = (parts.next()??, parts.next()??, parts.next()??);
+    let (tier, day, file) = (parts.next()??, parts.next()??, parts.next()??);
     Some(SegmentAddress {
-        class: class.strip_prefix("class-")?.parse().ok()?,
+        tier: tier.strip_prefix("tier-")?.parse().ok()?,
         partition: day.strip_prefix("day")?.parse().ok()?,
         number: file.strip_suffix(".seg")?.parse().ok()?,
     })

@@ -22,6 +22,7 @@ use crate::model::{Sequence, TenantId, Timestamp};
 use crate::output::metric_lookup;
 use crate::quarantine::{self, Quarantined};
 use crate::retention::Retention;
+use crate::rollup;
 use crate::segment::{Segment, SegmentAddress, partition_of};
 
 /// Version of everything this store writes. A directory of another version is not opened.
@@ -72,7 +73,11 @@ pub(crate) fn open(
     let Found { segments, quarantined, orphans, greatest } =
         open_segments(directory, &kv, config.strict)?;
     live.set_quarantined(quarantined);
-    live.lock().swap_segments(&[], segments);
+    {
+        let mut state = live.lock();
+        state.swap_segments(&[], segments);
+        state.rolled = Arc::new(rollup::load(&kv, &state.rollups)?);
+    }
     let trimmed = Sequence::new(fact(&kv, Fact::TrimmedTo)?.unwrap_or(0));
     let (newest, mut last_arrival) = replay(&kv, &index, &live, trimmed)?;
     if let Some(floor) = fact(&kv, Fact::LastArrival)? {
@@ -173,9 +178,9 @@ fn open_segments(directory: &Path, kv: &Kv, strict: bool) -> Result<Found, Error
     let mut quarantined = Vec::new();
     kv.scan(Family::Manifest, &[], &[], |key, value| {
         let corrupt = || Error::corrupt("manifest entry", format!("{key:02x?}"));
-        let (class, partition, number) = key::decode_segment(key).ok_or_else(corrupt)?;
+        let (tier, partition, number) = key::decode_segment(key).ok_or_else(corrupt)?;
         let facts = manifest::decode(value).ok_or_else(corrupt)?;
-        let address = SegmentAddress { class, partition, number };
+        let address = SegmentAddress { tier, partition, number };
         let opened = Segment::open(directory, address.clone()).and_then(|segment| {
             let agrees = segment.facts == facts;
             let footer = "footer (not the one in the manifest)";

@@ -9,14 +9,27 @@ use crate::deletion::Tombstone;
 use crate::index::Index;
 use crate::merge;
 use crate::model::{MetricNo, Sequence, SeriesId, TenantId, TimeRange, Timestamp};
-use crate::retention::{Floors, Rules};
+use crate::retention::{Floors, Pending, Rules};
+use crate::rollup::{self, Record, Slot};
 use crate::segment::{SeriesPlace, SeriesRows};
 use crate::threads::Shared;
 
+/// Before which instant rows do not pass.
+#[derive(Clone, Copy)]
+pub(crate) enum Basis {
+    /// What has expired for readers.
+    Seen,
+    /// What is to be removed: of metrics with rollups not before those are made.
+    Removed(Pending),
+    /// What is known to be incomplete: rollups are made of all the rest.
+    Gone,
+}
+
 /// The sieve for the rows of one tenant at one moment.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct TenantSieve {
     floors: Floors,
+    basis: Basis,
     tombstones: Vec<Arc<Tombstone>>,
 }
 
@@ -28,10 +41,12 @@ impl TenantSieve {
         index: &Index,
         now: Timestamp,
         tombstones: &[Arc<Tombstone>],
+        basis: Basis,
     ) -> Option<Self> {
         let own = tombstones.iter().filter(|tombstone| tombstone.tenant == tenant);
         Some(TenantSieve {
             floors: rules.floors(tenant, index, now)?,
+            basis,
             tombstones: own.cloned().collect(),
         })
     }
@@ -46,9 +61,28 @@ impl TenantSieve {
         self.floors.greatest()
     }
 
-    /// Samples of the metric before this instant have expired.
+    /// Samples of the metric before this instant do not pass.
     pub(crate) fn floor(&self, metric: MetricNo) -> i64 {
-        self.floors.of(metric)
+        match &self.basis {
+            Basis::Seen => self.floors.of(metric),
+            Basis::Removed(pending) => self.floors.removal(metric, pending),
+            Basis::Gone => self.floors.gone(metric),
+        }
+    }
+
+    /// The floors of the tenant's metrics.
+    pub(crate) fn floors(&self) -> &Floors {
+        &self.floors
+    }
+
+    /// Whether something of a slot has been deleted since its rollup was made.
+    pub(crate) fn deleted(&self, series: SeriesId, slot: &Slot, rollup: &Record) -> bool {
+        let span = TimeRange::new(slot.start, slot.end());
+        self.tombstones.iter().any(|tombstone| {
+            tombstone.number > rollup.deletions
+                && tombstone.overlaps(span)
+                && tombstone.series.contains(series.number())
+        })
     }
 
     /// The tenant's tombstones.
@@ -106,6 +140,7 @@ pub(crate) struct Sieve<'a> {
     rules: Arc<Rules>,
     index: &'a Index,
     now: Timestamp,
+    pending: Pending,
     tombstones: Arc<Vec<Arc<Tombstone>>>,
     tenants: RefCell<HashMap<TenantId, Option<TenantSieve>>>,
 }
@@ -116,8 +151,10 @@ impl<'a> Sieve<'a> {
     pub(crate) fn now(shared: &'a Shared) -> Self {
         // Before the rules.
         let now = shared.retention.removed_by(shared.clock.now());
+        let rules = shared.retention.rules();
         Sieve {
-            rules: shared.retention.rules(),
+            pending: rollup::pending(shared, &rules, now),
+            rules,
             index: &shared.index,
             now,
             tombstones: shared.live.lock().tombstones.clone(),
@@ -155,7 +192,8 @@ impl<'a> Sieve<'a> {
     fn with_tenant<T>(&self, tenant: TenantId, with: impl FnOnce(Option<&TenantSieve>) -> T) -> T {
         let mut tenants = self.tenants.borrow_mut();
         let sieve = tenants.entry(tenant).or_insert_with(|| {
-            TenantSieve::new(tenant, &self.rules, self.index, self.now, &self.tombstones)
+            let basis = Basis::Removed(self.pending);
+            TenantSieve::new(tenant, &self.rules, self.index, self.now, &self.tombstones, basis)
         });
         with(sieve.as_ref())
     }

@@ -52,6 +52,10 @@ pub struct Stats {
     pub segment_samples: u64,
     /// Bytes of segment files.
     pub segment_bytes: u64,
+    /// Segment files of rollups, which the figures above leave out.
+    pub rollup_segments: u64,
+    /// Bytes of them.
+    pub rollup_bytes: u64,
     /// Bytes of segments that flushes have written since the start.
     pub flushed_bytes: u64,
     /// Bytes of segments that merges have written since the start. With `flushed_bytes`: how often a
@@ -304,6 +308,8 @@ impl Store {
             segments: u64::try_from(live.segments.len()).unwrap_or(u64::MAX),
             segment_samples: facts().map(|facts| facts.samples).sum(),
             segment_bytes: facts().map(|facts| facts.bytes).sum(),
+            rollup_segments: u64::try_from(live.rollups.len()).unwrap_or(u64::MAX),
+            rollup_bytes: live.rollups.iter().map(|segment| segment.facts.bytes).sum(),
             flushed_bytes: self.shared.flushed_bytes.load(Ordering::Relaxed),
             merged_bytes: self.shared.merged_bytes.load(Ordering::Relaxed),
             quarantined: u64::try_from(self.shared.live.quarantined().len()).unwrap_or(u64::MAX),

@@ -15,9 +15,12 @@ use crate::fail_point::{self, Point};
 use crate::index::clean;
 use crate::keeper;
 use crate::manifest::Change;
-use crate::model::Timestamp;
+use crate::merge::QUIET;
+use crate::model::{Sequence, Timestamp};
 use crate::output::metric_lookup;
-use crate::retention::Rules;
+use crate::retention::{RollupStep, Rules};
+use crate::rollup;
+use crate::rollup::roller::{self, Due};
 use crate::segment::Segment;
 use crate::sieve::Sieve;
 use crate::threads::Shared;
@@ -45,6 +48,8 @@ pub struct Swept {
     pub deletions_finished: u64,
     /// Series without samples that were taken out of the index.
     pub series_removed: u64,
+    /// Rollups of a day that were made.
+    pub rollups_made: u64,
 }
 
 pub(crate) enum Order {
@@ -55,6 +60,8 @@ pub(crate) enum Order {
     /// Look as at every beat, and say when it is done.
     #[cfg(test)]
     Beat(SyncSender<()>),
+    /// Make rollups of all days that are over now and tell how many.
+    Roll(SyncSender<Result<u64, Error>>),
     Stop,
 }
 
@@ -83,8 +90,13 @@ impl Handle {
 
 /// Serves orders until told to stop.
 pub(crate) fn run(shared: &Arc<Shared>, inbox: &Receiver<Order>) {
-    let mut sweeper =
-        Sweeper { shared, looked: HashMap::new(), untouched: HashSet::new(), beats_to_clean: 0 };
+    let mut sweeper = Sweeper {
+        shared,
+        looked: HashMap::new(),
+        untouched: HashSet::new(),
+        beats_to_clean: 0,
+        arrivals: HashMap::new(),
+    };
     loop {
         match inbox.recv_timeout(BEAT) {
             Ok(Order::Nudge) | Err(RecvTimeoutError::Timeout) => sweeper.beat(),
@@ -98,6 +110,7 @@ pub(crate) fn run(shared: &Arc<Shared>, inbox: &Receiver<Order>) {
                 // The one who asked may have gone.
                 drop(reply.send(sweeper.sweep()));
             }
+            Ok(Order::Roll(reply)) => drop(reply.send(sweeper.roll_all())),
             Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
         }
     }
@@ -111,6 +124,8 @@ struct Sweeper<'a> {
     untouched: HashSet<(u64, u64)>,
     /// Sweeps until the index is cleaned even if no day was corrected.
     beats_to_clean: u32,
+    /// The newest sequence of days of which a rollup is to be made, and when it was first seen.
+    arrivals: HashMap<rollup::Home, (Sequence, Timestamp)>,
 }
 
 /// What a look at a segment has found.
@@ -144,6 +159,14 @@ impl Sweeper<'_> {
         if tombstones.iter().any(|tombstone| head_reaches(tombstone)) {
             ask(shared, keeper::Order::Flush)?;
         }
+        // What is removed below is in the rollups first.
+        let mut days = self.remove_expired_rollups(&mut swept)?;
+        match self.make_rollups(Patience::Quiet, &mut days) {
+            Ok(made) => swept.rollups_made = made,
+            Err(error @ Error::Stopped { .. }) => return Err(error),
+            // What is needed for them stays; the rest may give the space they lack.
+            Err(error) => tracing::warn!(%error, "rollups were not made"),
+        }
         let now = shared.retention.removed_by(shared.clock.now());
         let rules = shared.retention.rules();
         let segments = shared.live.lock().segments.clone();
@@ -171,8 +194,7 @@ impl Sweeper<'_> {
             deletion::note_left(shared, number, left)?;
         }
         fail_point::pass(Point::SweepFound);
-        let mut days: BTreeSet<i32> =
-            gone.iter().chain(&stale).map(|segment| segment.address.partition).collect();
+        days.extend(gone.iter().chain(&stale).map(|segment| segment.address.partition));
         if !gone.is_empty() {
             swept.segments_removed = count(gone.len());
             swept.bytes = gone.iter().map(|segment| segment.facts.bytes).sum();
@@ -253,7 +275,15 @@ impl Sweeper<'_> {
             .quarantined()
             .iter()
             .any(|missing| missing.address.number < tombstone.clean_from);
-        !in_head && !waits && !segments.iter().any(|segment| self.concerns(tombstone, segment))
+        // A rollup that does not know it may show what it has deleted once it is forgotten.
+        let rollups = self.shared.live.moment().rolled;
+        let unknown = rollups.iter().any(|((_, day), record)| {
+            record.deletions < tombstone.number && tombstone.overlaps(rollup::span_of(*day))
+        });
+        !in_head
+            && !waits
+            && !unknown
+            && !segments.iter().any(|segment| self.concerns(tombstone, segment))
     }
 
     /// Whether more samples of a segment may have expired since it was looked at.
@@ -315,6 +345,65 @@ impl Sweeper<'_> {
         Ok(found)
     }
 
+    /// Makes all rollups that are missing or outdated, also of what is in the head.
+    fn roll_all(&mut self) -> Result<u64, Error> {
+        ask(self.shared, keeper::Order::Flush)?;
+        let mut days = BTreeSet::new();
+        let made = self.make_rollups(Patience::Nothing, &mut days)?;
+        if !days.is_empty() {
+            ask(self.shared, |reply| keeper::Order::CorrectActivity(days, reply))?;
+        }
+        Ok(made)
+    }
+
+    /// Makes rollups, and adds the days to `days` of which series may have lost all they had.
+    fn make_rollups(&mut self, patience: Patience, days: &mut BTreeSet<i32>) -> Result<u64, Error> {
+        let shared = self.shared;
+        let (rules, now) = (shared.retention.rules(), shared.clock.now());
+        let mut made = 0;
+        for step in RollupStep::ALL {
+            let due = roller::due(shared, &rules, step, now);
+            let tier = step.tier();
+            self.arrivals.retain(|home, _| home.0 != tier || due.contains_key(&home.1));
+            for (day, why) in due {
+                let waits = match why {
+                    Due::Samples(newest) => !self.is_quiet((tier, day), newest, now),
+                    Due::Now => false,
+                };
+                if waits && patience == Patience::Quiet {
+                    continue;
+                }
+                if whole(roller::roll(shared, step, day))? == Some(true) {
+                    made += 1;
+                    days.extend((why == Due::Now).then_some(day));
+                }
+            }
+        }
+        if made > 0 {
+            // Samples whose rollups are made now may go.
+            self.looked.clear();
+        }
+        Ok(made)
+    }
+
+    fn is_quiet(&mut self, home: rollup::Home, newest: Sequence, now: Timestamp) -> bool {
+        let (seen, since) = self.arrivals.entry(home).or_insert((newest, now));
+        if *seen != newest {
+            (*seen, *since) = (newest, now);
+        }
+        now.since(*since) >= QUIET
+    }
+
+    /// The days of rollups that were removed.
+    fn remove_expired_rollups(&self, swept: &mut Swept) -> Result<BTreeSet<i32>, Error> {
+        let shared = self.shared;
+        let expired = roller::expired(shared, &shared.retention.rules(), shared.clock.now());
+        for home in &expired {
+            swept.bytes += roller::remove(shared, *home)?;
+        }
+        Ok(expired.into_iter().map(|home| home.1).collect())
+    }
+
     /// Forgets what is known of segments and deletions that are no more.
     fn forget(&mut self) {
         let live = self.shared.live.lock();
@@ -328,6 +417,14 @@ impl Sweeper<'_> {
             deletions.contains(deletion) && segments.contains(segment)
         });
     }
+}
+
+/// What is waited for before a rollup is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// Until nothing has come for a while.
+    Quiet,
+    Nothing,
 }
 
 /// A segment that does not verify is left as it is; the rest goes on.

@@ -1,10 +1,11 @@
 //! A view: everything committed at one moment, immutable, for one tenant.
 
 mod fold;
+mod rolled;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
-use fold::{hand_out, take_summaries};
 use foldhash::HashMap;
 
 use crate::block::row::{RowBlock, Rows};
@@ -12,8 +13,9 @@ use crate::error::Error;
 use crate::live::Moment;
 use crate::merge;
 use crate::model::{MetricNo, Sequence, SeriesId, TenantId, TimeRange, Timestamp, ValueMeta};
+use crate::rollup::Slot;
 use crate::segment::{RowEntry, Segment, SeriesEntry, SeriesPlace, SeriesRows};
-use crate::sieve::TenantSieve;
+use crate::sieve::{Basis, TenantSieve};
 use crate::threads::Shared;
 
 /// Series read at a time: bounds what is decoded but not yet handed out.
@@ -69,6 +71,9 @@ pub enum Piece<'a> {
     Samples(&'a [i64], &'a [f64]),
     /// A block that lies in one window.
     Summary(&'a Summary),
+    /// A slot of a rollup: it lies in one window, or the samples it was made of have expired; then it
+    /// counts where it begins.
+    Slot(&'a Slot),
 }
 
 /// Everything committed at one moment, for one tenant. Holding one keeps the files it needs.
@@ -79,6 +84,10 @@ pub struct View {
     upto: Sequence,
     /// `None`: there is no such tenant.
     sieve: Option<TenantSieve>,
+    /// Which rollups were asked for.
+    generation: u64,
+    /// Longest slot, ms, that has answered for windows it does not fit into; 0: none.
+    coarsest: AtomicI64,
 }
 
 /// What was found of one series: rows, and series blocks that are not decoded yet.
@@ -110,8 +119,10 @@ impl View {
         let moment = shared.live.moment();
         let now = shared.retention.hidden_by(shared.clock.now());
         let rules = shared.retention.rules();
-        let sieve = TenantSieve::new(tenant, &rules, &shared.index, now, &moment.tombstones);
-        View { shared, tenant, moment, upto, sieve }
+        let sieve =
+            TenantSieve::new(tenant, &rules, &shared.index, now, &moment.tombstones, Basis::Seen);
+        let generation = rules.generation();
+        View { shared, tenant, moment, upto, sieve, generation, coarsest: AtomicI64::new(0) }
     }
 
     /// Removes the rows of a series that may not be seen.
@@ -205,39 +216,8 @@ impl View {
         Ok(())
     }
 
-    /// Reads `series` in `range` for aggregation, calling `each` with consecutive pieces of a
-    /// series, ascending in time, series in the order given. With `window_ms` a block whose
-    /// samples all lie in one window `[k * window_ms, (k + 1) * window_ms)` and in `range`, and of
-    /// which nothing has been written again since, comes as its summary.
-    ///
-    /// # Errors
-    /// As for [`read`](Self::read); summaries do not count as decoded samples.
-    pub fn fold<E: From<Error>>(
-        &self,
-        series: &[SeriesId],
-        range: TimeRange,
-        window_ms: Option<i64>,
-        samples_max: u64,
-        mut each: impl FnMut(SeriesId, Piece<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut budget = Budget { left: samples_max, max: samples_max };
-        for chunk in series.chunks(SERIES_AT_ONCE) {
-            let found = self.find(chunk, range, &mut budget)?;
-            for (&id, mut found) in chunk.iter().zip(found) {
-                let whole = |segment: &Segment, entry: &SeriesEntry| self.is_whole(segment, entry);
-                let summaries = take_summaries(&mut found, range, window_ms, whole);
-                for (segment, entry) in &found.blocks {
-                    decode_block(segment, entry, range, &mut found.rows, &mut budget)?;
-                }
-                self.sift(id, &mut found.rows);
-                merge::resolve(&mut found.rows);
-                hand_out(&found.rows, &summaries, |piece| each(id, piece))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Which of `series` have a sample in `range`, in the order given.
+    /// Which of `series` have a sample in `range`, or a slot of a rollup where samples have expired, in
+    /// the order given.
     ///
     /// # Errors
     /// `Corrupt` names the file and offset.
@@ -271,6 +251,7 @@ impl View {
                 }
             }
         }
+        self.add_rolled(series, range, &mut some)?;
         Ok(some)
     }
 

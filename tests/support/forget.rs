@@ -106,6 +106,7 @@ fn policies(number: u64) -> Policies {
         tenant: tenant.map(str::to_owned),
         metric: MetricPattern::parse(metric).expect("a pattern"),
         raw: Keep::For(Duration::from_secs(hours * 3600)),
+        rollups: Vec::new(),
     };
     let all = match number {
         0 => vec![],

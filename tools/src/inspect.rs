@@ -71,7 +71,7 @@ fn time(millis: i64) -> Value {
 fn segments(found: &Inspection) -> Table {
     let columns = [
         "segment",
-        "class",
+        "tier",
         "day",
         "level",
         "samples",
@@ -86,7 +86,7 @@ fn segments(found: &Inspection) -> Table {
     let row = |segment: &inspect::SegmentReport| {
         vec![
             json!(segment.number),
-            json!(segment.class),
+            json!(segment.tier),
             json!(segment.day),
             json!(segment.level),
             json!(segment.samples),

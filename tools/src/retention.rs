@@ -54,6 +54,9 @@ struct Change {
     /// Only for this tenant; without it for every one
     #[arg(long, value_name = "TENANT", conflicts_with = "file")]
     for_tenant: Option<String>,
+    /// A rollup of the samples and how long it is kept: 5m=90d, 1h=2y; once for each step
+    #[arg(long, value_name = "STEP=KEEP", conflicts_with = "file")]
+    rollup: Vec<String>,
     /// All policies, as `moneta retention get -o json` prints them; - for standard input
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -102,14 +105,14 @@ pub(crate) struct Explain {
 
 const PATH: [&str; 2] = ["admin", "retention"];
 const PLAN: [&str; 3] = ["admin", "retention", "plan"];
-const POLICY_COLUMNS: [&str; 3] = ["tenant", "metric", "keep"];
+const POLICY_COLUMNS: [&str; 4] = ["tenant", "metric", "keep", "rollups"];
 
 impl Retention {
     pub(crate) async fn run(&self) -> anyhow::Result<ExitCode> {
         match self {
             Retention::Get(get) => {
                 let policies = policies(&get.asking.client()?).await?;
-                get.asking.print(&policies, &POLICY_COLUMNS)?;
+                get.asking.print_policies(&policies)?;
             }
             Retention::Set(set) => {
                 let client = set.asking.client()?;
@@ -141,6 +144,7 @@ impl Retention {
                     "bytes",
                     "deletions_finished",
                     "series_removed",
+                    "rollups_made",
                 ];
                 asking.print(&[done], &columns)?;
             }
@@ -180,7 +184,7 @@ async fn replace(
         return Ok(ExitCode::FAILURE);
     }
     client.put(&PATH, &body).await?;
-    asking.print(&self::policies(client).await?, &POLICY_COLUMNS)?;
+    asking.print_policies(&self::policies(client).await?)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -200,9 +204,38 @@ impl Change {
         };
         let tenant = self.for_tenant.as_deref();
         policies.retain(|policy| !is_about(policy, metric, tenant));
-        policies.push(json!({ "tenant": tenant, "metric": metric, "keep": keep }));
+        let rollups: Vec<Value> =
+            self.rollup.iter().map(|text| rollup(text)).collect::<anyhow::Result<_>>()?;
+        let policy =
+            json!({ "tenant": tenant, "metric": metric, "keep": keep, "rollups": rollups });
+        policies.push(policy);
         Ok(policies)
     }
+}
+
+fn rollup(text: &str) -> anyhow::Result<Value> {
+    match text.split_once('=') {
+        Some((step, keep)) => Ok(json!({ "step": step, "keep": keep })),
+        None => bail!("a rollup is a step and how long it is kept, as 1h=1y, not {text:?}"),
+    }
+}
+
+/// Shows rollups as they are written on the command line.
+fn with_rollups_as_text(policies: &[Value]) -> Vec<Value> {
+    let text = |rollup: &Value| {
+        let field = |name: &str| rollup.get(name).and_then(Value::as_str).unwrap_or_default();
+        format!("{}={}", field("step"), field("keep"))
+    };
+    let shown = policies.iter().cloned().map(|mut policy| {
+        if let Some(Value::Array(rollups)) = policy.get_mut("rollups").map(Value::take)
+            && let Some(fields) = policy.as_object_mut()
+        {
+            let all: Vec<String> = rollups.iter().map(text).collect();
+            fields.insert("rollups".to_owned(), json!(all.join(" ")));
+        }
+        policy
+    });
+    shown.collect()
 }
 
 fn read_policies(file: &Path) -> anyhow::Result<Vec<Value>> {
@@ -223,6 +256,15 @@ impl Asking {
     fn print(&self, rows: &[Value], columns: &[&str]) -> anyhow::Result<()> {
         Table::of(rows, columns).print(self.output)?;
         Ok(())
+    }
+
+    fn print_policies(&self, policies: &[Value]) -> anyhow::Result<()> {
+        match self.output {
+            Format::Json => self.print(policies, &POLICY_COLUMNS),
+            Format::Table | Format::Csv => {
+                self.print(&with_rollups_as_text(policies), &POLICY_COLUMNS)
+            }
+        }
     }
 
     fn show_losses(&self, losses: &Value) -> anyhow::Result<()> {

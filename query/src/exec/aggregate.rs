@@ -1,6 +1,7 @@
 //! Partial aggregates: what is kept of a window until its numbers are asked for.
 
 use moneta_storage::model::Timestamp;
+use moneta_storage::rollup::Slot;
 use moneta_storage::view::{Piece, Summary};
 
 use crate::expr::Aggregate;
@@ -58,6 +59,12 @@ impl From<&Summary> for Partial {
     }
 }
 
+impl From<&Slot> for Partial {
+    fn from(slot: &Slot) -> Self {
+        Partial { count: slot.count, sum: slot.sum, min: slot.min, max: slot.max }
+    }
+}
+
 /// A window's start and what is known of it.
 pub(crate) type WindowPartial = (Timestamp, Partial);
 
@@ -88,6 +95,9 @@ impl SeriesWindows {
         match piece {
             Piece::Summary(summary) => {
                 self.join(self.windows.start_of(summary.first_time), Partial::from(*summary));
+            }
+            Piece::Slot(slot) => {
+                self.join(self.windows.start_of(slot.start), Partial::from(*slot));
             }
             Piece::Samples(times, values) => self.add_samples(times, values),
         }

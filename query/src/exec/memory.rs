@@ -136,6 +136,10 @@ impl Source for Memory {
         }
         Ok(())
     }
+
+    fn resolution(&self) -> Option<i64> {
+        None
+    }
 }
 
 fn summary(times: &[i64], values: &[f64], window_ms: Option<i64>) -> Option<Summary> {

@@ -18,7 +18,7 @@ pub(crate) use source::{Source, StoreSource};
 use moneta_storage::model::{SeriesId, TimeRange, Timestamp};
 
 use crate::error::Error;
-use crate::expr::{GroupBy, Matches, Page, Paging, Samples, Select, Windowed};
+use crate::expr::{GroupBy, Matches, Page, Paging, Samples, Select, Warning, Windowed};
 use crate::limits::{SampleBudget, check_series};
 use page::Filling;
 use scan::Reach;
@@ -55,10 +55,12 @@ pub(crate) fn windowed(
         rows_per_group_max: windows.count_max(range),
         time: |row: &aggregate::WindowPartial| row.0,
     };
-    let page = filling.fill(&groups, |groups, after, wanted| {
+    let mut page = filling.fill(&groups, |groups, after, wanted| {
         let range = after.map_or(range, |after| windows.after(range, after));
         scan::windows(source, groups, windows, Reach { range, wanted, budget: &budget })
     })?;
+    let coarse = source.resolution().map(|step_ms| Warning::Resolution { step_ms });
+    page.warnings.extend(coarse);
     Ok(page.map_rows(|(start, partial)| {
         (start, expression.aggregates.iter().map(|&aggregate| partial.value(aggregate)).collect())
     }))

@@ -144,7 +144,7 @@ impl<Row> Filled<Row> {
     }
 
     fn page(self) -> Page<Row> {
-        Page { groups: self.groups, next: self.next }
+        Page { groups: self.groups, next: self.next, warnings: Vec::new() }
     }
 }
 
@@ -155,6 +155,6 @@ impl<Row> Page<Row> {
             dimensions,
             rows: rows.into_iter().map(&mut to).collect(),
         });
-        Page { groups: groups.collect(), next: self.next }
+        Page { groups: groups.collect(), next: self.next, warnings: self.warnings }
     }
 }

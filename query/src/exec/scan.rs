@@ -334,7 +334,7 @@ fn windows_of(
 fn spend(piece: &Piece<'_>, budget: &SampleBudget) -> Result<(), Stop> {
     match piece {
         Piece::Samples(times, _) => Ok(budget.spend(times.len())?),
-        Piece::Summary(_) => Ok(()),
+        Piece::Summary(_) | Piece::Slot(_) => Ok(()),
     }
 }
 

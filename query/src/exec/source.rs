@@ -81,6 +81,8 @@ pub(crate) trait Source: Sync {
         samples_max: u64,
         each: EachPiece<'_>,
     ) -> Result<(), Stop>;
+
+    fn resolution(&self) -> Option<i64>;
 }
 
 /// The store as one tenant sees it at one moment.
@@ -124,5 +126,9 @@ impl Source for StoreSource<'_> {
         each: EachPiece<'_>,
     ) -> Result<(), Stop> {
         self.view.fold(series, range, window_ms, samples_max, each)
+    }
+
+    fn resolution(&self) -> Option<i64> {
+        self.view.resolution()
     }
 }

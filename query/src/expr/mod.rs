@@ -9,7 +9,7 @@
 
 mod page;
 
-pub use page::{Group, Page, PageStart, Paging};
+pub use page::{Group, Page, PageStart, Paging, Warning};
 
 use moneta_storage::model::{Selector, TimeRange};
 

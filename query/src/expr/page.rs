@@ -30,6 +30,19 @@ pub struct Page<Row> {
     pub groups: Vec<Group<Row>>,
     /// Where the next page begins, if there is more.
     pub next: Option<PageStart>,
+    /// What is to be said of the numbers.
+    pub warnings: Vec<Warning>,
+}
+
+/// Why numbers are not quite what was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// Samples have expired, and rollups with slots of up to this length have answered for windows that
+    /// they do not fit into.
+    Resolution {
+        /// Milliseconds.
+        step_ms: i64,
+    },
 }
 
 /// Which page, and what it may cost.

@@ -10,7 +10,7 @@ use moneta_storage::model::{
 
 use crate::error::Error;
 use crate::exec::{self, Source, StoreSource};
-pub use crate::expr::{Aggregate as Statistic, Group, Page, PageStart};
+pub use crate::expr::{Aggregate as Statistic, Group, Page, PageStart, Warning};
 use crate::expr::{GroupBy, Matches, Paging, Samples, Select, Windowed};
 use crate::window::{WindowLength, Windows};
 

@@ -8,7 +8,7 @@
 //! newest 4711
 //! program 0.1.0
 //! format 1
-//! file 52428800 5d1f0c… 1311 1764000000123456789 segments/class-0/day+20416/000000000012.seg
+//! file 52428800 5d1f0c… 1311 1764000000123456789 segments/tier-0/day+20416/000000000012.seg
 //! end 1 9ae2b30c
 //! ```
 
@@ -227,7 +227,7 @@ mod tests {
         for path in ["", "/etc/passwd", "../x", "a/../../x", "a\nb", "a/"] {
             assert!(!is_inside(path), "{path:?}");
         }
-        assert!(is_inside("segments/class-0/day+20416/000000000012.seg"));
+        assert!(is_inside("segments/tier-0/day+20416/000000000012.seg"));
     }
 
     proptest! {

@@ -96,8 +96,8 @@ fn segments(kv: &Kv) -> Result<Vec<PathBuf>, Error> {
     let mut paths = Vec::new();
     kv.scan(Family::Manifest, &[], &[], |key, _| {
         let corrupt = || Error::corrupt("manifest entry", format!("{key:02x?}"));
-        let (class, partition, number) = key::decode_segment(key).ok_or_else(corrupt)?;
-        paths.push(SegmentAddress { class, partition, number }.path());
+        let (tier, partition, number) = key::decode_segment(key).ok_or_else(corrupt)?;
+        paths.push(SegmentAddress { tier, partition, number }.path());
         Ok::<_, Error>(true)
     })?;
     Ok(paths)

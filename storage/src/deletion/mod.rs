@@ -26,6 +26,8 @@ use crate::key::{self, Family, Key};
 use crate::kv::{Batch, Sync};
 use crate::model::{Selector, SeriesId, TenantId, TimeRange, Timestamp};
 use crate::output::metric_lookup;
+use crate::retention::RollupStep;
+use crate::segment::partition_of;
 use crate::store::Store;
 use crate::threads::Shared;
 
@@ -218,7 +220,20 @@ impl Store {
         selector: &Selector,
         times: TimeRange,
     ) -> Result<Vec<SeriesId>, Error> {
-        self.select(tenant, &Selector { active: Some(times), ..selector.clone() })
+        let seen = self.select(tenant, &Selector { active: Some(times), ..selector.clone() })?;
+        let rules = self.shared().retention.rules();
+        if RollupStep::ALL.into_iter().all(|step| rules.longest(step).is_none()) || times.is_empty()
+        {
+            return Ok(seen);
+        }
+        // Rows that have expired may wait for a rollup to be made of them.
+        let first = partition_of(times.start.millis());
+        let last = partition_of(times.end.millis().saturating_sub(1));
+        let stored = self.active_days(tenant, first, last)?;
+        let mut ids: RoaringBitmap = seen.into_iter().map(SeriesId::number).collect();
+        let all = self.select(tenant, &Selector { active: None, ..selector.clone() })?;
+        ids.extend(all.into_iter().map(SeriesId::number).filter(|&id| stored.contains(id)));
+        Ok(ids.into_iter().map(SeriesId::new).collect())
     }
 }
 

@@ -148,7 +148,7 @@ fn series_of_a_segment_in_quarantine_stay_in_the_index() {
 fn keep_days(days: u64) -> Policies {
     let raw = Keep::For(std::time::Duration::from_secs(days * 86_400));
     let metric = MetricPattern::parse("*").unwrap();
-    Policies::new(vec![Policy { tenant: None, metric, raw }]).unwrap()
+    Policies::new(vec![Policy { tenant: None, metric, raw, rollups: Vec::new() }]).unwrap()
 }
 
 /// A look of the sweeper by itself.

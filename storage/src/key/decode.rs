@@ -1,8 +1,8 @@
 //! Reading keys back: the prefixes of those that are scanned, and their fields.
 
 use super::{
-    JOURNAL_PREFIX_LEN, META_DELETION, META_FLOORS, META_TENANT, META_TOMBSTONE, SERIES_BY_HASH,
-    SERIES_BY_ID, SERIES_COUNT, SERIES_HOUR, SERIES_METRIC,
+    JOURNAL_PREFIX_LEN, META_DELETION, META_FLOORS, META_ROLLUP, META_TENANT, META_TOMBSTONE,
+    SERIES_BY_HASH, SERIES_BY_ID, SERIES_COUNT, SERIES_HOUR, SERIES_METRIC,
 };
 use crate::model::{MetricNo, Sequence, SeriesId, TenantId};
 
@@ -23,6 +23,16 @@ pub(crate) const FLOORS_PREFIX: [u8; 1] = [META_FLOORS];
 pub(crate) const TOMBSTONE_PREFIX: [u8; 1] = [META_TOMBSTONE];
 /// What all keys of deletions begin with.
 pub(crate) const DELETION_PREFIX: [u8; 1] = [META_DELETION];
+
+/// What all keys of rollups begin with.
+pub(crate) const ROLLUP_PREFIX: [u8; 1] = [META_ROLLUP];
+
+/// Reads tier and day of a rollup's key.
+pub(crate) fn decode_rollup(key: &[u8]) -> Option<(u8, i32)> {
+    let (&tier, rest) = key.strip_prefix(&ROLLUP_PREFIX)?.split_first()?;
+    let (day, rest) = take_u32(rest)?;
+    rest.is_empty().then(|| (tier, unflip(day)))
+}
 
 /// Reads the tenant of a key of floors.
 pub(crate) fn decode_floors(key: &[u8]) -> Option<TenantId> {
@@ -106,10 +116,10 @@ pub(crate) fn decode_posting(key: &[u8]) -> Option<(String, String)> {
 
 /// Reads a segment's key.
 pub(crate) fn decode_segment(key: &[u8]) -> Option<(u8, i32, u64)> {
-    let (&class, rest) = key.split_first()?;
+    let (&tier, rest) = key.split_first()?;
     let (partition, rest) = take_u32(rest)?;
     let number = u64::from_be_bytes(rest.try_into().ok()?);
-    Some((class, unflip(partition), number))
+    Some((tier, unflip(partition), number))
 }
 
 /// Reads a log key.

@@ -46,8 +46,10 @@ proptest! {
 
 #[test]
 fn segment_keys_round_trip() {
-    for (class, partition, number) in [(0, -1, 5), (3, 20_412, u64::MAX)] {
-        let key = Key::Segment(class, partition, number).encode();
-        assert_eq!(decode_segment(&key), Some((class, partition, number)));
+    for (tier, partition, number) in [(0, -1, 5), (3, 20_412, u64::MAX)] {
+        let key = Key::Segment(tier, partition, number).encode();
+        assert_eq!(decode_segment(&key), Some((tier, partition, number)));
+        let key = Key::Rollup(tier, partition).encode();
+        assert_eq!(decode_rollup(&key), Some((tier, partition)));
     }
 }

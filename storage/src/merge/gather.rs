@@ -46,6 +46,15 @@ impl Gathered<'_> {
         Ok(())
     }
 
+    /// Reads all blocks, and sorts all rows by time, then sequence.
+    pub(crate) fn read(&mut self) -> Result<(), Error> {
+        for block in std::mem::take(&mut self.blocks) {
+            self.append(&block)?;
+        }
+        sort(&mut self.rows);
+        Ok(())
+    }
+
     /// Moves the rows of the blocks that cannot be copied to the others.
     fn read_blocks(&mut self, place: SeriesPlace, sieve: &Sieve<'_>) -> Result<(), Error> {
         if self.blocks.is_empty() {

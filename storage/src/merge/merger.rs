@@ -14,21 +14,23 @@ use crate::error::Error;
 use crate::manifest::Change;
 use crate::model::{Sequence, Timestamp};
 use crate::output::{Numbers, Output, discard, metric_lookup};
-use crate::segment::{SEGMENT_BYTES_MAX, Segment, SegmentAddress, SeriesPlace, partition_of};
+use crate::segment::{
+    SAMPLES, SEGMENT_BYTES_MAX, Segment, SegmentAddress, SeriesPlace, partition_of,
+};
 use crate::sieve::Sieve;
 use crate::threads::Shared;
 
 /// How often the merger looks for itself.
 const BEAT: Duration = Duration::from_secs(1);
 /// A partition whose day is over is merged for the last time when nothing has come for so long.
-pub(super) const QUIET: Duration = Duration::from_secs(30 * 60);
+pub(crate) const QUIET: Duration = Duration::from_secs(30 * 60);
 /// Segments among which there was nothing to merge are looked at again after so long.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// After a failure that is not the fault of an input, as a full disk, nothing is tried for so long.
 const PAUSE_MS: i64 = 60_000;
 /// A segment is closed at this size: what is still to be written of it, its directory, stays below
 /// the rest.
-pub(super) const SPLIT_BYTES: u64 = SEGMENT_BYTES_MAX / 8 * 7;
+pub(crate) const SPLIT_BYTES: u64 = SEGMENT_BYTES_MAX / 8 * 7;
 
 pub(crate) enum Order {
     /// There may be something to merge.
@@ -82,6 +84,11 @@ impl Handle {
         self.stopping.store(true, Ordering::Release);
     }
 
+    /// Whether long work is to be given up because the store closes.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
     pub(crate) fn stop(&self) {
         self.give_up();
         // One that has ended already needs no order.
@@ -106,7 +113,7 @@ pub(crate) fn run(shared: &Arc<Shared>, inbox: &Receiver<Order>) {
     }
 }
 
-/// Retention class and partition.
+/// Tier and partition.
 pub(super) type Home = (u8, i32);
 
 /// Segments of one sequence range.
@@ -173,7 +180,7 @@ impl<'a> Merger<'a> {
     }
 
     fn is_stopping(&self) -> bool {
-        self.shared.merger.stopping.load(Ordering::Acquire)
+        self.shared.merger.is_stopping()
     }
 
     /// The next merge: of the first partition after the last one that has a merge.
@@ -192,7 +199,7 @@ impl<'a> Merger<'a> {
 
     fn choose_of(&mut self, live: &[Arc<Segment>]) -> Option<(Home, Vec<Arc<Segment>>)> {
         let mut partitions = partitions(live);
-        partitions.retain(|&(class, day), _| !self.shared.live.has_gap(class, day));
+        partitions.retain(|&(tier, day), _| !self.shared.live.has_gap(tier, day));
         self.arrivals.retain(|home, _| partitions.contains_key(home));
         let (before, after): (Vec<_>, Vec<_>) =
             partitions.into_iter().partition(|(home, _)| *home <= self.turn);
@@ -230,8 +237,8 @@ impl<'a> Merger<'a> {
     /// Merges all segments of each partition, as far as a merge may reach.
     pub(super) fn merge_all(&mut self) -> Result<(), Error> {
         let partitions = partitions(&self.shared.live.lock().segments.clone());
-        for ((class, day), segments) in partitions {
-            if self.shared.live.has_gap(class, day) {
+        for ((tier, day), segments) in partitions {
+            if self.shared.live.has_gap(tier, day) {
                 continue;
             }
             let siblings = siblings(segments);
@@ -350,7 +357,7 @@ impl<'a> Merged<'a> {
             shared,
             split_bytes,
             numbers: Numbers::take(shared, count),
-            address: address.unwrap_or(SegmentAddress { class: 0, partition: 0, number: 0 }),
+            address: address.unwrap_or(SegmentAddress { tier: SAMPLES, partition: 0, number: 0 }),
             level: facts().map(|facts| facts.level).max().unwrap_or(0).saturating_add(1),
             sequences: (
                 facts().map(|facts| facts.sequences.0).min().unwrap_or(Sequence::ZERO),
@@ -391,7 +398,7 @@ impl<'a> Merged<'a> {
 fn partitions(segments: &[Arc<Segment>]) -> BTreeMap<Home, Vec<Arc<Segment>>> {
     let mut partitions: BTreeMap<Home, Vec<Arc<Segment>>> = BTreeMap::new();
     for segment in segments {
-        let home = (segment.address.class, segment.address.partition);
+        let home = (segment.address.tier, segment.address.partition);
         partitions.entry(home).or_default().push(segment.clone());
     }
     partitions

@@ -8,12 +8,13 @@ use std::path::Path;
 use super::salvage::{self, salvage};
 use super::{Mending, Mode};
 use crate::error::Error;
-use crate::key::{Fact, Family};
+use crate::key::{Fact, Family, Key};
 use crate::kv::{Batch, Sync};
 use crate::manifest;
 use crate::offline::{self, Offline, QUARANTINE};
 use crate::recovery;
-use crate::segment::{Segment, SegmentAddress, SegmentFacts};
+use crate::rollup::Record;
+use crate::segment::{SAMPLES, Segment, SegmentAddress, SegmentFacts};
 use crate::verify::{Affected, Examination, Part};
 
 type Listed = (SegmentAddress, SegmentFacts);
@@ -171,6 +172,14 @@ impl Mending<'_> {
         };
         let mut batch = Batch::default();
         batch.delete(&manifest::key(address));
+        if address.tier != SAMPLES {
+            // What is lost of a rollup is made again, where there are samples to make it of.
+            let key = Key::Rollup(address.tier, address.partition);
+            let stored = self.kv.as_ref().map_or(Ok(None), |kv| kv.get(&key))?;
+            let known = stored.and_then(|value| Record::decode(&value)).unwrap_or_default();
+            let outdated = Record { deletions: known.deletions, ..Record::default() };
+            batch.put(&key, outdated.encode());
+        }
         let mut kept = salvage::Kept::default();
         match (&path, opened) {
             (None, _) if listed.iter().any(|other| covers(other, address, facts)) => {
@@ -187,7 +196,7 @@ impl Mending<'_> {
                 if let Some(facts) = &kept.facts {
                     batch.put(&manifest::key(&new), manifest::encode(facts));
                     let next = new.number.saturating_add(1).to_le_bytes().to_vec();
-                    batch.put(&crate::key::Key::Fact(Fact::NextSegment), next);
+                    batch.put(&Key::Fact(Fact::NextSegment), next);
                 }
                 let (samples, of) = (kept.samples, facts.samples);
                 let to = new.path();
@@ -244,7 +253,7 @@ fn keep_in_quarantine(from: &Path, to: &Path) -> Result<(), Error> {
 }
 
 fn overlaps(a: &Listed, b: &Listed) -> bool {
-    (a.0.class, a.0.partition) == (b.0.class, b.0.partition)
+    (a.0.tier, a.0.partition) == (b.0.tier, b.0.partition)
         && a.1.sequences.0 <= b.1.sequences.1
         && b.1.sequences.0 <= a.1.sequences.1
 }
@@ -252,7 +261,7 @@ fn overlaps(a: &Listed, b: &Listed) -> bool {
 /// Whether `other` is another segment that holds all sequences of this one.
 fn covers(other: &Listed, address: &SegmentAddress, facts: &SegmentFacts) -> bool {
     other.0.number != address.number
-        && (other.0.class, other.0.partition) == (address.class, address.partition)
+        && (other.0.tier, other.0.partition) == (address.tier, address.partition)
         && other.1.sequences.0 <= facts.sequences.0
         && facts.sequences.1 <= other.1.sequences.1
 }

@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use passed::{Doubt, Passed};
 pub use plan::{MetricRetention, RetentionPlan};
-pub use policy::{MetricPattern, POLICIES_MAX, Policies, Policy};
+pub use policy::{MetricPattern, POLICIES_MAX, Policies, Policy, RollupPolicy, RollupStep};
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::error::Error;
 use crate::fail_point::{self, Point};
@@ -38,40 +39,97 @@ pub(crate) struct Retention {
 pub(crate) struct Rules {
     policies: Policies,
     /// By metric number.
-    floors: HashMap<TenantId, Arc<Vec<i64>>>,
+    floors: HashMap<TenantId, Arc<Vec<Floor>>>,
     /// How long to keep, by metric number, of the tenants that were asked for.
-    keeps: Mutex<HashMap<TenantId, Arc<Vec<i64>>>>,
+    keeps: Mutex<HashMap<TenantId, Arc<Vec<Kept>>>>,
     /// The different spans, ms, that are not for ever.
     spans: Vec<i64>,
     /// By name of a tenant with policies of its own, and of all others: the longest span, ms, for which
     /// any of their samples may be kept.
-    longest: (HashMap<String, i64>, i64),
+    longest_raw: (HashMap<String, i64>, i64),
+    /// By step: the longest span that a rollup is kept.
+    longest: [Option<i64>; STEPS],
+    /// Of all that decides which rollups are made of what.
+    generation: u64,
+}
+
+const STEPS: usize = RollupStep::ALL.len();
+
+/// By step: from when on rollups may still have to be made.
+pub(crate) type Pending = [i64; STEPS];
+
+/// What of a metric had expired when policies last changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Floor {
+    /// Before this nothing is seen.
+    pub(crate) seen: i64,
+    /// Before this rows may be gone.
+    pub(crate) kept: i64,
+}
+
+/// How long a metric is kept, ms; the greatest number: for ever.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Kept {
+    raw: i64,
+    /// By step; `None`: no such rollup is made.
+    rollups: [Option<i64>; STEPS],
 }
 
 /// Floors of a tenant's metrics at one moment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Floors {
     now: i64,
-    keeps: Arc<Vec<i64>>,
-    floors: Arc<Vec<i64>>,
+    keeps: Arc<Vec<Kept>>,
+    floors: Arc<Vec<Floor>>,
 }
 
 impl Floors {
     /// Samples of the metric before this instant have expired.
     pub(crate) fn of(&self, metric: MetricNo) -> i64 {
-        let at = usize::try_from(metric.number()).unwrap_or(usize::MAX);
-        let stored = self.floors.get(at).copied().unwrap_or(i64::MIN);
-        match self.keeps.get(at) {
-            Some(&keep) if keep < i64::MAX => stored.max(self.now.saturating_sub(keep)),
-            Some(_) | None => stored,
+        self.stored(metric).seen.max(self.before(self.kept(metric).raw))
+    }
+
+    /// Rows of the metric before this instant are to be removed.
+    pub(crate) fn removal(&self, metric: MetricNo, pending: &Pending) -> i64 {
+        let asked = self.kept(metric).rollups;
+        let waits = asked.iter().zip(pending).filter(|(keep, _)| keep.is_some());
+        match waits.map(|(_, &from)| from).min() {
+            Some(from) => self.gone(metric).max(self.of(metric).min(from)),
+            None => self.of(metric),
         }
     }
 
     /// The greatest of all metrics'.
     pub(crate) fn greatest(&self) -> i64 {
-        let shortest = self.keeps.iter().copied().min().unwrap_or(i64::MAX);
-        let stored = self.floors.iter().copied().max().unwrap_or(i64::MIN);
+        let shortest = self.keeps.iter().map(|kept| kept.raw).min().unwrap_or(i64::MAX);
+        let stored = self.floors.iter().map(|floor| floor.seen).max().unwrap_or(i64::MIN);
         if shortest < i64::MAX { stored.max(self.now.saturating_sub(shortest)) } else { stored }
+    }
+
+    /// Rows of the metric before this instant had been removed, or were about to be, when policies last
+    /// changed.
+    pub(crate) fn gone(&self, metric: MetricNo) -> i64 {
+        self.stored(metric).kept
+    }
+
+    /// Slots of the metric's rollup before this instant have expired; `None`: none is made.
+    pub(crate) fn of_rollup(&self, metric: MetricNo, step: RollupStep) -> Option<i64> {
+        let keep = self.kept(metric).rollups.get(step.index()).copied().flatten()?;
+        Some(self.before(keep))
+    }
+
+    fn before(&self, keep: i64) -> i64 {
+        if keep == i64::MAX { i64::MIN } else { self.now.saturating_sub(keep) }
+    }
+
+    fn kept(&self, metric: MetricNo) -> Kept {
+        let at = usize::try_from(metric.number()).unwrap_or(usize::MAX);
+        self.keeps.get(at).copied().unwrap_or(Kept { raw: i64::MAX, rollups: [None; STEPS] })
+    }
+
+    fn stored(&self, metric: MetricNo) -> Floor {
+        let at = usize::try_from(metric.number()).unwrap_or(usize::MAX);
+        self.floors.get(at).copied().unwrap_or(Floor { seen: i64::MIN, kept: i64::MIN })
     }
 
     /// Whether nothing has ever expired.
@@ -154,18 +212,24 @@ impl Retention {
         index: &Index,
         kv: &Kv,
         now: Timestamp,
+        pending: impl FnOnce(&Rules) -> Pending,
     ) -> Result<(), Error> {
         let mut doubt = self.lock();
         self.look_with(&mut doubt, now, false);
         let now = self.passed.for_removal(now);
         let old = self.rules();
+        let pending = pending(&old);
         let mut batch = Batch::default();
         let mut floors = old.floors.clone();
         for tenant in index.tenants() {
             let Some(before) = old.floors(tenant, index, now) else { continue };
             let count = before.keeps.len().max(before.floors.len());
             let count = u32::try_from(count).unwrap_or(u32::MAX);
-            let all: Vec<i64> = (0..count).map(|n| before.of(MetricNo::new(n))).collect();
+            let floor = |number| {
+                let metric = MetricNo::new(number);
+                Floor { seen: before.of(metric), kept: before.removal(metric, &pending) }
+            };
+            let all: Vec<Floor> = (0..count).map(floor).collect();
             batch.put(&Key::Floors(tenant), stored::encode_floors(&all));
             floors.insert(tenant, Arc::new(all));
         }
@@ -191,25 +255,40 @@ impl Retention {
 }
 
 impl Rules {
-    fn new(policies: Policies, floors: HashMap<TenantId, Arc<Vec<i64>>>) -> Self {
-        let spans = policies.as_slice().iter().map(|policy| policy.raw.millis());
+    fn new(policies: Policies, floors: HashMap<TenantId, Arc<Vec<Floor>>>) -> Self {
+        let all = policies.as_slice();
+        let spans = all.iter().map(|policy| policy.raw.millis());
         let spans: BTreeSet<i64> = spans.filter(|&span| span < i64::MAX).collect();
         let spans = spans.into_iter().collect();
         let own: BTreeSet<&str> =
-            policies.as_slice().iter().filter_map(|policy| policy.tenant.as_deref()).collect();
+            all.iter().filter_map(|policy| policy.tenant.as_deref()).collect();
         let own = own.into_iter().map(|name| (name.to_owned(), policies.longest(Some(name))));
-        let longest = (own.collect(), policies.longest(None));
-        Rules { policies, floors, keeps: Mutex::default(), spans, longest }
+        let longest_raw = (own.collect(), policies.longest(None));
+        let longest =
+            RollupStep::ALL.map(|step| all.iter().filter_map(|policy| policy.rollup(step)).max());
+        let generation = generation(&policies);
+        let keeps = Mutex::default();
+        Rules { policies, floors, keeps, spans, longest_raw, longest, generation }
     }
 
     /// The instant before which samples of a tenant have expired at `now`, whatever their metric; the
     /// least one if some are kept for ever.
     pub(crate) fn oldest_kept(&self, tenant: &str, now: Timestamp) -> Timestamp {
-        let (own, others) = &self.longest;
+        let (own, others) = &self.longest_raw;
         match own.get(tenant).copied().unwrap_or(*others) {
             i64::MAX => Timestamp::MIN,
             keep => Timestamp::from_millis(now.millis().saturating_sub(keep)),
         }
+    }
+
+    /// How long the rollup of a step is kept at most, ms; `None`: no policy asks for it.
+    pub(crate) fn longest(&self, step: RollupStep) -> Option<i64> {
+        self.longest.get(step.index()).copied().flatten()
+    }
+
+    /// Another one when other rollups are asked for.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// The different spans, ms, for which samples are kept, without "for ever".
@@ -241,7 +320,11 @@ impl Rules {
         if keeps.len() < count {
             let keep = |number| {
                 let name = metrics.name(MetricNo::new(number)).map_or("", |name| &**name);
-                self.policies.of(&known.name, name).map_or(i64::MAX, |found| found.raw.millis())
+                let policy = self.policies.of(&known.name, name);
+                Kept {
+                    raw: policy.map_or(i64::MAX, |found| found.raw.millis()),
+                    rollups: RollupStep::ALL.map(|step| policy?.rollup(step)),
+                }
             };
             let missing = u32::try_from(keeps.len()).unwrap_or(u32::MAX)..metrics.metric_count();
             let all = keeps.iter().copied().chain(missing.map(keep)).collect();
@@ -249,4 +332,20 @@ impl Rules {
         }
         Some(Floors { now: now.millis(), keeps: keeps.clone(), floors })
     }
+}
+
+/// Of patterns and rollups in their order: how long samples are kept does not matter.
+fn generation(policies: &Policies) -> u64 {
+    let mut hash = Xxh3::new();
+    for policy in policies.as_slice() {
+        hash.update(policy.tenant.as_deref().unwrap_or_default().as_bytes());
+        hash.update(&[0xFF, u8::from(policy.tenant.is_some())]);
+        hash.update(policy.metric.text().as_bytes());
+        hash.update(&[0xFF]);
+        for rollup in &policy.rollups {
+            hash.update(&[rollup.step.tier()]);
+            hash.update(&rollup.keep.millis().to_le_bytes());
+        }
+    }
+    hash.digest()
 }

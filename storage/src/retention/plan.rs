@@ -10,6 +10,7 @@ use crate::census::{self, Stretch};
 use crate::error::Error;
 use crate::model::{Keep, MetricNo, TenantId, TimeRange, Timestamp};
 use crate::output::metric_lookup;
+use crate::rollup;
 use crate::store::Store;
 use crate::sweep::{Order, Swept};
 
@@ -68,7 +69,9 @@ impl Store {
         let number = policies.as_slice().len();
         shared
             .retention
-            .set(policies, &shared.index, &shared.kv, now)
+            .set(policies, &shared.index, &shared.kv, now, |rules| {
+                rollup::pending(shared, rules, now)
+            })
             .inspect_err(|error| shared.stop(error))?;
         tracing::info!(policies = number, "retention policies were replaced");
         shared.sweeper.nudge();

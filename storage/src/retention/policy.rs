@@ -68,6 +68,53 @@ impl MetricPattern {
     }
 }
 
+/// Length of the slots of a rollup.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum RollupStep {
+    /// `5m`
+    FiveMinutes = 1,
+    /// `1h`
+    Hour = 2,
+}
+
+impl RollupStep {
+    /// Finest first.
+    pub const ALL: [RollupStep; 2] = [RollupStep::FiveMinutes, RollupStep::Hour];
+
+    /// Milliseconds of a slot.
+    #[must_use]
+    pub const fn millis(self) -> i64 {
+        match self {
+            RollupStep::FiveMinutes => 5 * 60 * 1000,
+            RollupStep::Hour => 3600 * 1000,
+        }
+    }
+
+    /// The tier of its segments.
+    pub(crate) const fn tier(self) -> u8 {
+        self as u8
+    }
+
+    /// Its place in [`ALL`](Self::ALL).
+    pub(crate) fn index(self) -> usize {
+        usize::from(self.tier() - 1)
+    }
+
+    pub(crate) fn of_tier(tier: u8) -> Option<Self> {
+        RollupStep::ALL.into_iter().find(|step| step.tier() == tier)
+    }
+}
+
+/// A rollup that is made of samples.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct RollupPolicy {
+    /// How long its slots are.
+    pub step: RollupStep,
+    /// How long they are kept.
+    pub keep: Keep,
+}
+
 /// How long samples are kept.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Policy {
@@ -77,6 +124,8 @@ pub struct Policy {
     pub metric: MetricPattern,
     /// How long samples are kept.
     pub raw: Keep,
+    /// Rollups that are made of them, one of a step at most.
+    pub rollups: Vec<RollupPolicy>,
 }
 
 impl Policy {
@@ -87,21 +136,36 @@ impl Policy {
     }
 
     fn check(&self) -> Result<(), Error> {
-        match self.raw {
-            Keep::For(span) if span < KEEP_MIN => {
-                Err(Error::Invalid("samples are kept for an hour at least".into()))
-            }
-            Keep::For(span) if span > KEEP_MAX => Err(Error::Invalid(
-                "samples are kept for a thousand years at most, or for ever".into(),
-            )),
-            Keep::For(_) | Keep::Forever => Ok(()),
+        check_keep(self.raw)?;
+        self.rollups.iter().try_for_each(|rollup| check_keep(rollup.keep))?;
+        let of_step = |step| self.rollups.iter().filter(|rollup| rollup.step == step).count();
+        if RollupStep::ALL.into_iter().any(|step| of_step(step) > 1) {
+            return Err(Error::Invalid("two rollups of a policy have the same step".into()));
         }
+        Ok(())
+    }
+
+    /// How long its rollup of a step is kept, ms; `None`: it has none.
+    pub(crate) fn rollup(&self, step: RollupStep) -> Option<i64> {
+        self.rollups.iter().find(|rollup| rollup.step == step).map(|rollup| rollup.keep.millis())
     }
 
     /// What decides between two policies about one metric: a tenant's own before everybody's, a
     /// whole name before a pattern, more literal bytes before fewer.
     fn rank(&self) -> (bool, bool, Reverse<usize>) {
         (self.tenant.is_none(), !self.metric.is_exact(), Reverse(self.metric.literal_bytes()))
+    }
+}
+
+fn check_keep(keep: Keep) -> Result<(), Error> {
+    match keep {
+        Keep::For(span) if span < KEEP_MIN => {
+            Err(Error::Invalid("samples and rollups are kept for an hour at least".into()))
+        }
+        Keep::For(span) if span > KEEP_MAX => Err(Error::Invalid(
+            "samples and rollups are kept for a thousand years at most, or for ever".into(),
+        )),
+        Keep::For(_) | Keep::Forever => Ok(()),
     }
 }
 
@@ -120,6 +184,7 @@ impl Policies {
             return Err(Error::Limit { limit: "retention policies", max: POLICIES_MAX as u64 });
         }
         policies.iter().try_for_each(Policy::check)?;
+        policies.iter_mut().for_each(|policy| policy.rollups.sort_by_key(|rollup| rollup.step));
         policies.sort_by(|a, b| {
             (a.rank(), a.metric.text(), &a.tenant).cmp(&(b.rank(), b.metric.text(), &b.tenant))
         });
@@ -197,6 +262,7 @@ mod tests {
             tenant: tenant.map(str::to_owned),
             metric: MetricPattern::parse(metric).unwrap(),
             raw: Keep::For(Duration::from_secs(days * 24 * 3600)),
+            rollups: Vec::new(),
         }
     }
 
@@ -251,5 +317,10 @@ mod tests {
         let many = (0..=POLICIES_MAX).map(|n| policy(None, &format!("m{n}"), 1)).collect();
         assert!(Policies::new(many).is_err());
         assert!(MetricPattern::parse("").is_err());
+        let rollup = |keep| RollupPolicy { step: RollupStep::Hour, keep };
+        let with = |rollups| Policies::new(vec![Policy { rollups, ..policy(None, "*", 1) }]);
+        assert!(with(vec![rollup(Keep::Forever)]).is_ok());
+        assert!(with(vec![rollup(Keep::Forever); 2]).is_err());
+        assert!(with(vec![rollup(Keep::For(Duration::from_secs(1)))]).is_err());
     }
 }

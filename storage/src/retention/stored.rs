@@ -1,15 +1,20 @@
 //! Policies and floors as they are stored.
 //!
-//! Policies: version u8 = 1, number u32, then per policy: whether it has a tenant u8, tenant, pattern
-//! (each its length u32 and its bytes), milliseconds to keep i64 (the greatest number: for ever).
-//! Floors of a tenant: version u8 = 1, then per metric number the floor i64.
+//! Policies: version u8 = 2, number u32, then per policy: whether it has a tenant u8, tenant, pattern
+//! (each its length u32 and its bytes), milliseconds to keep i64 (the greatest number: for ever),
+//! number of rollups u8, per rollup: tier u8, milliseconds to keep i64. Version 1 has no rollups.
+//! Floors of a tenant: version u8 = 2, then per metric number two i64: the floor, and that of the rows
+//! that may be gone. In version 1 they are one.
 
 use std::time::Duration;
 
-use super::policy::{MetricPattern, Policies, Policy};
+use super::Floor;
+use super::policy::{MetricPattern, Policies, Policy, RollupPolicy, RollupStep};
 use crate::model::Keep;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Without rollups.
+const OLD_VERSION: u8 = 1;
 
 pub(super) fn encode_policies(policies: &Policies) -> Vec<u8> {
     let mut out = vec![VERSION];
@@ -21,6 +26,11 @@ pub(super) fn encode_policies(policies: &Policies) -> Vec<u8> {
             out.extend_from_slice(text.as_bytes());
         }
         out.extend_from_slice(&policy.raw.millis().to_le_bytes());
+        out.push(u8::try_from(policy.rollups.len()).expect("one of a step"));
+        for rollup in &policy.rollups {
+            out.push(rollup.step.tier());
+            out.extend_from_slice(&rollup.keep.millis().to_le_bytes());
+        }
     }
     out
 }
@@ -31,22 +41,41 @@ fn put_length(out: &mut Vec<u8>, length: usize) {
 }
 
 pub(super) fn decode_policies(bytes: &[u8]) -> Option<Policies> {
-    let (count, mut rest) = bytes.strip_prefix(&[VERSION])?.split_first_chunk::<4>()?;
+    let (&version, rest) = bytes.split_first()?;
+    if version != VERSION && version != OLD_VERSION {
+        return None;
+    }
+    let (count, mut rest) = rest.split_first_chunk::<4>()?;
     let mut policies = Vec::new();
     for _ in 0..u32::from_le_bytes(*count) {
-        let (&has_tenant, tail) = rest.split_first()?;
-        rest = tail;
+        let has_tenant = take_byte(&mut rest)?;
         let tenant = take_text(&mut rest)?;
         let metric = MetricPattern::parse(&take_text(&mut rest)?).ok()?;
-        let (keep, tail) = rest.split_first_chunk::<8>()?;
-        rest = tail;
-        let raw = match i64::from_le_bytes(*keep) {
-            i64::MAX => Keep::Forever,
-            ms => Keep::For(Duration::from_millis(u64::try_from(ms).ok()?)),
-        };
-        policies.push(Policy { tenant: (has_tenant == 1).then_some(tenant), metric, raw });
+        let raw = take_keep(&mut rest)?;
+        let mut rollups = Vec::new();
+        let count = if version == OLD_VERSION { 0 } else { take_byte(&mut rest)? };
+        for _ in 0..count {
+            let step = RollupStep::of_tier(take_byte(&mut rest)?)?;
+            rollups.push(RollupPolicy { step, keep: take_keep(&mut rest)? });
+        }
+        policies.push(Policy { tenant: (has_tenant == 1).then_some(tenant), metric, raw, rollups });
     }
     rest.is_empty().then(|| Policies::new(policies).ok())?
+}
+
+fn take_byte(rest: &mut &[u8]) -> Option<u8> {
+    let (&byte, tail) = rest.split_first()?;
+    *rest = tail;
+    Some(byte)
+}
+
+fn take_keep(rest: &mut &[u8]) -> Option<Keep> {
+    let (keep, tail) = rest.split_first_chunk::<8>()?;
+    *rest = tail;
+    match i64::from_le_bytes(*keep) {
+        i64::MAX => Some(Keep::Forever),
+        ms => Some(Keep::For(Duration::from_millis(u64::try_from(ms).ok()?))),
+    }
 }
 
 fn take_text(rest: &mut &[u8]) -> Option<String> {
@@ -56,15 +85,32 @@ fn take_text(rest: &mut &[u8]) -> Option<String> {
     String::from_utf8(text.to_vec()).ok()
 }
 
-pub(super) fn encode_floors(floors: &[i64]) -> Vec<u8> {
+pub(super) fn encode_floors(floors: &[Floor]) -> Vec<u8> {
     let mut out = vec![VERSION];
-    out.extend(floors.iter().flat_map(|floor| floor.to_le_bytes()));
+    for floor in floors {
+        out.extend_from_slice(&floor.seen.to_le_bytes());
+        out.extend_from_slice(&floor.kept.to_le_bytes());
+    }
     out
 }
 
-pub(super) fn decode_floors(bytes: &[u8]) -> Option<Vec<i64>> {
-    let (floors, rest) = bytes.strip_prefix(&[VERSION])?.as_chunks::<8>();
-    rest.is_empty().then(|| floors.iter().map(|floor| i64::from_le_bytes(*floor)).collect())
+pub(super) fn decode_floors(bytes: &[u8]) -> Option<Vec<Floor>> {
+    let (&version, numbers) = bytes.split_first()?;
+    let (numbers, rest) = numbers.as_chunks::<8>();
+    if !rest.is_empty() {
+        return None;
+    }
+    let numbers = numbers.iter().map(|number| i64::from_le_bytes(*number));
+    match version {
+        OLD_VERSION => Some(numbers.map(|floor| Floor { seen: floor, kept: floor }).collect()),
+        VERSION => {
+            let numbers: Vec<i64> = numbers.collect();
+            let (pairs, rest) = numbers.as_chunks::<2>();
+            let floor = |&[seen, kept]: &[i64; 2]| Floor { seen, kept };
+            rest.is_empty().then(|| pairs.iter().map(floor).collect())
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -77,6 +123,7 @@ mod tests {
             tenant: tenant.map(str::to_owned),
             metric: MetricPattern::parse("cpu.*").unwrap(),
             raw,
+            rollups: vec![RollupPolicy { step: RollupStep::Hour, keep: Keep::Forever }],
         };
         let week = Keep::For(Duration::from_secs(7 * 24 * 3600));
         let policies = vec![policy(None, week), policy(Some("a"), Keep::Forever)];
@@ -86,8 +133,20 @@ mod tests {
         for length in 0..bytes.len() {
             assert_eq!(decode_policies(&bytes[..length]), None, "{length}");
         }
-        let floors = vec![i64::MIN, 5, -7];
+        let floors = vec![Floor { seen: i64::MIN, kept: 5 }, Floor { seen: -7, kept: 8 }];
         assert_eq!(decode_floors(&encode_floors(&floors)), Some(floors));
-        assert_eq!(decode_floors(b"\x01abc"), None);
+        assert_eq!(decode_floors(b"\x02abc"), None);
+    }
+
+    #[test]
+    fn what_version_1_wrote_is_read() {
+        let mut bytes = b"\x01\x01\0\0\0\0\0\0\0\0\x03\0\0\0cpu".to_vec();
+        bytes.extend_from_slice(&7_200_000_i64.to_le_bytes());
+        let policies = decode_policies(&bytes).unwrap();
+        let raw = Keep::For(Duration::from_secs(7200));
+        let metric = MetricPattern::parse("cpu").unwrap();
+        assert_eq!(policies.as_slice(), [Policy { tenant: None, metric, raw, rollups: vec![] }]);
+        let floors = decode_floors(b"\x01\x05\0\0\0\0\0\0\0");
+        assert_eq!(floors, Some(vec![Floor { seen: 5, kept: 5 }]));
     }
 }

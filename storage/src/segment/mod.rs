@@ -70,8 +70,8 @@ pub(crate) struct SegmentFacts {
 /// Where a segment lies.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct SegmentAddress {
-    /// Retention class.
-    pub(crate) class: u8,
+    /// Which data: 0 samples, 1 slots of five minutes, 2 slots of an hour.
+    pub(crate) tier: u8,
     /// Days since the epoch.
     pub(crate) partition: i32,
     /// Never reused.
@@ -88,12 +88,15 @@ impl SegmentAddress {
 
     /// Path below `segments/` and `quarantine/`.
     pub(crate) fn below(&self) -> PathBuf {
-        let mut path = PathBuf::from(format!("class-{}", self.class));
+        let mut path = PathBuf::from(format!("tier-{}", self.tier));
         path.push(format!("day{:+06}", self.partition));
         path.push(format!("{:012}.seg", self.number));
         path
     }
 }
+
+/// The tier of samples; the others hold [rollups](crate::rollup).
+pub(crate) const SAMPLES: u8 = 0;
 
 /// Milliseconds of a partition.
 pub(crate) const PARTITION_MS: i64 = 24 * 3600 * 1000;

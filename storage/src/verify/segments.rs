@@ -12,7 +12,7 @@ use crate::block::series;
 use crate::error::Error;
 use crate::model::{SeriesKey, TenantId, TimeRange, Timestamp};
 use crate::segment::row_buffer::row_entry;
-use crate::segment::{Group, RowEntry, Segment, SeriesEntry, SeriesPlace, partition_of};
+use crate::segment::{Group, RowEntry, SAMPLES, Segment, SeriesEntry, SeriesPlace, partition_of};
 
 /// Which series have rows, by tenant and day.
 pub(crate) type Present = BTreeMap<(TenantId, i32), RoaringBitmap>;
@@ -214,7 +214,7 @@ impl Checked {
             match read_rows(segment, entry) {
                 Ok(rows) => {
                     self.verified.samples += u64::from(entry.rows);
-                    self.note_rows(entry, &rows);
+                    self.note_rows(segment, entry, &rows);
                 }
                 Err(error) => {
                     self.damaged = true;
@@ -225,7 +225,7 @@ impl Checked {
         }
     }
 
-    fn note_rows(&mut self, entry: &RowEntry, rows: &Rows) {
+    fn note_rows(&mut self, segment: &Segment, entry: &RowEntry, rows: &Rows) {
         let mut start = 0;
         for chunk in rows.series.chunk_by(|a, b| a == b) {
             let times = rows.times.get(start..start + chunk.len()).unwrap_or_default();
@@ -235,7 +235,7 @@ impl Checked {
             };
             for part in times.chunk_by(|a, b| partition_of(*a) == partition_of(*b)) {
                 let Some(&time) = part.first() else { continue };
-                let key = (entry.first.tenant, partition_of(time));
+                let key = (entry.first.tenant, day_of(segment, time));
                 self.present.entry(key).or_default().insert(series);
             }
         }
@@ -262,7 +262,7 @@ impl Checked {
             match read_series(segment, entry) {
                 Ok(()) => {
                     self.verified.samples += u64::from(entry.count);
-                    self.note_series(entry);
+                    self.note_series(segment, entry);
                 }
                 Err(error) => {
                     self.damaged = true;
@@ -273,10 +273,10 @@ impl Checked {
         }
     }
 
-    fn note_series(&mut self, entry: &SeriesEntry) {
+    fn note_series(&mut self, segment: &Segment, entry: &SeriesEntry) {
         // Between the two there may be days without a sample only in a block of several days.
         for day in [entry.times.start.millis(), entry.times.end.millis().saturating_sub(1)] {
-            let key = (entry.place.tenant, partition_of(day));
+            let key = (entry.place.tenant, day_of(segment, day));
             self.present.entry(key).or_default().insert(entry.place.series.number());
         }
     }
@@ -352,6 +352,14 @@ impl Checked {
         if !listed {
             wrong("series table (without some of the series)");
         }
+    }
+}
+
+/// The day that a row of a segment is about. The times of a rollup's rows carry more than the time.
+fn day_of(segment: &Segment, time: i64) -> i32 {
+    match segment.address.tier {
+        SAMPLES => partition_of(time),
+        _ => segment.address.partition,
     }
 }
 

@@ -1,11 +1,87 @@
-//! What of a series is answered by the summaries of its blocks, and handing out the rest around them.
+//! Reading for aggregation: what of a series is answered by rollups and by the summaries of its blocks,
+//! and handing out the rest around them.
 
-use super::{Found, Piece, Summary};
-use crate::model::TimeRange;
+use super::{Budget, Found, Piece, SERIES_AT_ONCE, Summary, View, decode_block};
+use crate::error::Error;
+use crate::merge;
+use crate::model::{SeriesId, TimeRange};
+use crate::rollup::plan::Part;
 use crate::segment::{Segment, SeriesEntry, SeriesRows};
 
+impl View {
+    /// Reads `series` in `range` for aggregation, calling `each` with consecutive pieces of a
+    /// series, ascending in time, series in the order given. With `window_ms` a block whose
+    /// samples all lie in one window `[k * window_ms, (k + 1) * window_ms)` and in `range`, and of
+    /// which nothing has been written again since, comes as its summary; and where there is a rollup
+    /// that holds what the samples say, its slots come where they lie in one window and in `range`.
+    /// Where samples have expired and a rollup is left, its slots come whatever the window; see
+    /// [`resolution`](Self::resolution).
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read); summaries do not count as decoded samples, a slot as one.
+    pub fn fold<E: From<Error>>(
+        &self,
+        series: &[SeriesId],
+        range: TimeRange,
+        window_ms: Option<i64>,
+        samples_max: u64,
+        mut each: impl FnMut(SeriesId, Piece<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut budget = Budget { left: samples_max, max: samples_max };
+        for (series, parts) in self.parted(series, range, window_ms) {
+            for chunk in series.chunks(SERIES_AT_ONCE) {
+                self.fold_parts(chunk, &parts, window_ms, &mut budget, &mut each)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Folds `series` (not too many), which all have the same parts.
+    fn fold_parts<E: From<Error>>(
+        &self,
+        series: &[SeriesId],
+        parts: &[Part],
+        window_ms: Option<i64>,
+        budget: &mut Budget,
+        each: &mut impl FnMut(SeriesId, Piece<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut raw = Vec::new();
+        for part in parts {
+            if let Part::Raw(range) = part {
+                raw.push(self.find(series, *range, budget)?.into_iter());
+            }
+        }
+        let mut rolled = self.find_slots(series, parts, budget)?.into_iter();
+        for &id in series {
+            let slots = rolled.next().unwrap_or_default();
+            let mut raw = raw.iter_mut();
+            for part in parts {
+                let range = match part {
+                    Part::Raw(range) => *range,
+                    Part::Rolled { .. } => {
+                        for slot in self.slots_in(&slots, part) {
+                            each(id, Piece::Slot(slot))?;
+                        }
+                        continue;
+                    }
+                };
+                let Some(mut found) = raw.next().and_then(Iterator::next) else { continue };
+                let whole = |segment: &Segment, entry: &SeriesEntry| self.is_whole(segment, entry);
+                let summaries = take_summaries(&mut found, range, window_ms, whole);
+                for (segment, entry) in &found.blocks {
+                    decode_block(segment, entry, range, &mut found.rows, budget)?;
+                }
+                self.sift(id, &mut found.rows);
+                merge::resolve(&mut found.rows);
+                hand_out(&found.rows, &summaries, |piece| each(id, piece))?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Takes the blocks out that may be answered by their summaries.
-pub(super) fn take_summaries(
+fn take_summaries(
     found: &mut Found,
     range: TimeRange,
     window_ms: Option<i64>,
@@ -50,7 +126,7 @@ pub(super) fn take_summaries(
 }
 
 /// Hands out rows and summaries in order of time. No row lies inside the span of a summary.
-pub(super) fn hand_out<E>(
+fn hand_out<E>(
     rows: &SeriesRows,
     summaries: &[Summary],
     mut each: impl FnMut(Piece<'_>) -> Result<(), E>,

@@ -4,7 +4,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::routing::{get, post};
 use moneta_storage::model::Keep;
-use moneta_storage::retention::{MetricPattern, MetricRetention, Policies, Policy};
+use moneta_storage::retention::{
+    MetricPattern, MetricRetention, Policies, Policy, RollupPolicy, RollupStep,
+};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -41,6 +43,18 @@ struct PolicyDocument {
     metric: String,
     /// A span as `30d`, or `forever`.
     keep: String,
+    /// Rollups that are made of the samples.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rollups: Vec<RollupDocument>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RollupDocument {
+    /// `5m` or `1h`.
+    step: String,
+    /// A span as `1y`, or `forever`.
+    keep: String,
 }
 
 /// What would go.
@@ -71,6 +85,7 @@ pub(crate) struct SweptDocument {
     bytes: u64,
     deletions_finished: u64,
     series_removed: u64,
+    rollups_made: u64,
 }
 
 /// Why a metric is kept as long as it is.
@@ -90,7 +105,24 @@ impl From<&Policy> for PolicyDocument {
             tenant: policy.tenant.clone(),
             metric: policy.metric.text().to_owned(),
             keep: span::format_keep(policy.raw),
+            rollups: policy.rollups.iter().map(RollupDocument::from).collect(),
         }
+    }
+}
+
+impl From<&RollupPolicy> for RollupDocument {
+    fn from(rollup: &RollupPolicy) -> Self {
+        RollupDocument {
+            step: step_text(rollup.step).to_owned(),
+            keep: span::format_keep(rollup.keep),
+        }
+    }
+}
+
+fn step_text(step: RollupStep) -> &'static str {
+    match step {
+        RollupStep::FiveMinutes => "5m",
+        RollupStep::Hour => "1h",
     }
 }
 
@@ -118,14 +150,25 @@ fn policies(payload: &Payload) -> Result<Policies, Failure> {
     payload.must_be_json()?;
     let document: Document = serde_json::from_value(payload.json()?)
         .map_err(|error| Failure::unprocessable(error.to_string()))?;
-    let read = |policy: PolicyDocument| {
-        let keep = span::parse_keep(&policy.keep).ok_or_else(|| {
-            let text =
-                format!("keep must be a span as 30d or 12h, or forever, not {:?}", policy.keep);
+    let keep = |text: &str| {
+        span::parse_keep(text).ok_or_else(|| {
+            let text = format!("keep must be a span as 30d or 12h, or forever, not {text:?}");
+            Failure::unprocessable(text)
+        })
+    };
+    let rollup = |rollup: RollupDocument| {
+        let step = RollupStep::ALL.into_iter().find(|step| step_text(*step) == rollup.step);
+        let step = step.ok_or_else(|| {
+            let text = format!("the step of a rollup is 5m or 1h, not {:?}", rollup.step);
             Failure::unprocessable(text)
         })?;
+        Ok::<_, Failure>(RollupPolicy { step, keep: keep(&rollup.keep)? })
+    };
+    let read = |policy: PolicyDocument| {
+        let raw = keep(&policy.keep)?;
         let metric = MetricPattern::parse(&policy.metric)?;
-        Ok(Policy { tenant: policy.tenant, metric, raw: keep })
+        let rollups: Result<_, Failure> = policy.rollups.into_iter().map(rollup).collect();
+        Ok(Policy { tenant: policy.tenant, metric, raw, rollups: rollups? })
     };
     let policies: Result<Vec<Policy>, Failure> = document.policies.into_iter().map(read).collect();
     Ok(Policies::new(policies?)?)
@@ -177,6 +220,7 @@ async fn apply(State(services): State<Arc<Services>>) -> Result<Json<SweptDocume
             bytes: swept.bytes,
             deletions_finished: swept.deletions_finished,
             series_removed: swept.series_removed,
+            rollups_made: swept.rollups_made,
         }))
     };
     services.pool.run(sweep).await

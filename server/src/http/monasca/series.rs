@@ -1,7 +1,10 @@
 //! Measurements and statistics.
 
 use axum::Json;
-use moneta_query::lang::monasca::{self as query, Group, Grouping, PageStart, Question, Statistic};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use moneta_query::lang::monasca::{
+    self as query, Group, Grouping, PageStart, Question, Statistic, Warning,
+};
 use moneta_storage::model::{TimeRange, Timestamp};
 
 use super::call::Call;
@@ -15,6 +18,8 @@ use crate::wire::metrics::{
 use crate::wire::parameters::Parameters;
 use crate::wire::time::{self, format_ms, format_short};
 
+/// Seconds of the longest slot that has answered for a window it does not fit into.
+const RESOLUTION: HeaderName = HeaderName::from_static("x-moneta-resolution");
 /// Window of statistics when none is asked for, seconds.
 const PERIOD_DEFAULT: i64 = 300;
 /// Statistics that may be asked for at once; each is a number in every row.
@@ -51,7 +56,9 @@ pub(super) async fn measurements(
 }
 
 /// `GET /v2.0/metrics/statistics`
-pub(super) async fn statistics(call: Call) -> Result<Json<Listing<StatisticsElement>>, Failure> {
+pub(super) async fn statistics(
+    call: Call,
+) -> Result<(HeaderMap, Json<Listing<StatisticsElement>>), Failure> {
     call.run(|call| {
         // Without an end, what lies ahead of the clock is not counted.
         let now = call.services.store.clock().now();
@@ -61,11 +68,15 @@ pub(super) async fn statistics(call: Call) -> Result<Json<Listing<StatisticsElem
         let period_ms = period(call.parameters())?.saturating_mul(1000);
         let mut next = None;
         let mut elements = Vec::new();
+        let mut headers = HeaderMap::new();
         // Everything asked for may lie ahead of the clock.
         let tenant = call.acting_tenant()?.filter(|_| !asked.question.range.is_empty());
         if let Some(tenant) = tenant {
             let store = &call.services.store;
             let page = query::statistics(store, tenant, &asked.question, period_ms, &functions)?;
+            for Warning::Resolution { step_ms } in &page.warnings {
+                headers.insert(RESOLUTION, HeaderValue::from(step_ms / 1000));
+            }
             next = page.next.map(|start| offset_text(&start, format_short));
             elements = page
                 .groups
@@ -79,7 +90,7 @@ pub(super) async fn statistics(call: Call) -> Result<Json<Listing<StatisticsElem
                 })
                 .collect();
         }
-        Ok(Json(Listing { links: call.place.page(next.as_deref()), elements }))
+        Ok((headers, Json(Listing { links: call.place.page(next.as_deref()), elements })))
     })
     .await
 }
