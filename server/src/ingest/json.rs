@@ -203,6 +203,17 @@ impl<'a> Cursor<'a> {
         found
     }
 
+    /// Goes over `text` if it comes next just as it is.
+    #[inline]
+    pub(crate) fn take_text(&mut self, text: &str) -> bool {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let found = rest.starts_with(text.as_bytes());
+        if found {
+            self.at += text.len();
+        }
+        found
+    }
+
     /// Goes over `byte`, which must come next, and over the white space around it.
     #[inline]
     pub(crate) fn expect(&mut self, byte: u8) -> Result<(), Malformed> {
@@ -272,11 +283,18 @@ impl<'a> Cursor<'a> {
     pub(crate) fn number(&mut self) -> Result<&'a str, Malformed> {
         let start = self.at;
         self.take(b'-');
+        let mut word = false;
         match self.peek() {
             Some(b'0') => self.step(),
             Some(b'1'..=b'9') => self.digits()?,
-            Some(b'I') => self.word("Infinity")?,
-            Some(b'N') if self.at == start => self.word("NaN")?,
+            Some(b'I') => {
+                self.word("Infinity")?;
+                word = true;
+            }
+            Some(b'N') if self.at == start => {
+                self.word("NaN")?;
+                word = true;
+            }
             Some(_) | None => return Err(Malformed::Syntax),
         }
         if self.take(b'.') {
@@ -291,7 +309,6 @@ impl<'a> Cursor<'a> {
         }
         let text = self.since(start)?;
         // "Infinity.5" and the like.
-        let word = text.contains(['I', 'N']);
         if word && !matches!(text, "NaN" | "Infinity" | "-Infinity") {
             return Err(Malformed::Syntax);
         }
@@ -309,12 +326,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn word(&mut self, word: &str) -> Result<(), Malformed> {
-        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-        if !rest.starts_with(word.as_bytes()) {
-            return Err(Malformed::Syntax);
-        }
-        self.at += word.len();
-        Ok(())
+        if self.take_text(word) { Ok(()) } else { Err(Malformed::Syntax) }
     }
 
     /// Goes over a value and gives its text. `depth` is how many lists and objects are open.

@@ -82,6 +82,9 @@ fn reason(rejection: &Rejection) -> Reason {
     }
 }
 
+/// Bytes of a metric in a body, more or less: room is made for so many at once.
+const METRIC_BYTES: usize = 160;
+
 /// Reads a body into a write request. What was read before a refusal is in it, only to be counted.
 fn decode(
     store: &Store,
@@ -90,6 +93,7 @@ fn decode(
     body: &[u8],
 ) -> (WriteRequest, Result<(), Rejection>) {
     let mut request = store.request(tenant);
+    request.reserve(body.len() / METRIC_BYTES);
     let mut raw = Vec::with_capacity(256);
     let result = each_metric(body, |metric| {
         metric.identity.raw(&mut raw);
