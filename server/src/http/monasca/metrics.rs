@@ -19,9 +19,10 @@ use crate::status::Failure;
 use crate::telemetry::Reason;
 use crate::wire::metrics::{DimensionMap, Listing, MetricElement};
 
-/// Bodies up to this many bytes are decoded where they arrive; it takes less than the way to another
-/// thread and back would.
-const SMALL_BODY_BYTES: usize = 64 * 1024;
+/// Bodies up to this many bytes are decoded where they arrive: that holds a worker for well under a
+/// millisecond, and the way to another thread and back costs a sixth of all that a request of 1000
+/// metrics does. Only series that are new take longer.
+const SMALL_BODY_BYTES: usize = 256 * 1024;
 
 const DIALECT: &str = "monasca";
 
