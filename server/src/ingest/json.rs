@@ -206,11 +206,8 @@ impl<'a> Cursor<'a> {
     /// Goes over `text` if it comes next just as it is.
     #[inline]
     pub(crate) fn take_text(&mut self, text: &str) -> bool {
-        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-        let found = rest.starts_with(text.as_bytes());
-        if found {
-            self.at += text.len();
-        }
+        let found = self.text.get(self.at..).is_some_and(|rest| rest.starts_with(text));
+        self.at += if found { text.len() } else { 0 };
         found
     }
 
@@ -283,17 +280,13 @@ impl<'a> Cursor<'a> {
     pub(crate) fn number(&mut self) -> Result<&'a str, Malformed> {
         let start = self.at;
         self.take(b'-');
-        let mut word = false;
         match self.peek() {
             Some(b'0') => self.step(),
             Some(b'1'..=b'9') => self.digits()?,
-            Some(b'I') => {
-                self.word("Infinity")?;
-                word = true;
-            }
+            // Nothing of a number may follow a word.
+            Some(b'I') => return self.word("Infinity").and_then(|()| self.since(start)),
             Some(b'N') if self.at == start => {
-                self.word("NaN")?;
-                word = true;
+                return self.word("NaN").and_then(|()| self.since(start));
             }
             Some(_) | None => return Err(Malformed::Syntax),
         }
@@ -307,12 +300,7 @@ impl<'a> Cursor<'a> {
             }
             self.digits()?;
         }
-        let text = self.since(start)?;
-        // "Infinity.5" and the like.
-        if word && !matches!(text, "NaN" | "Infinity" | "-Infinity") {
-            return Err(Malformed::Syntax);
-        }
-        Ok(text)
+        self.since(start)
     }
 
     /// Goes over one digit or more.

@@ -69,10 +69,7 @@ fn what_metrics_before_said_is_not_mistaken() {
         let with = |text: &str| format!(r#""timestamp":1,"dimensions":{text}"#);
         two(&with(first), &with(second))
     };
-    check(
-        &named(r#"{"h":"1"}"#, r#"{"h":"1"}"#),
-        "a{h=1} 1 1.0; b{h=1} 1 2.0; c{h=1} 1 3.0",
-    );
+    check(&named(r#"{"h":"1"}"#, r#"{"h":"1"}"#), "a{h=1} 1 1.0; b{h=1} 1 2.0; c{h=1} 1 3.0");
     check(
         &named(r#"{"h":"1"}"#, r#"{"h":"1","i":"2"}"#),
         "a{h=1} 1 1.0; b{h=1, i=2} 1 2.0; c{h=1, i=2} 1 3.0",
