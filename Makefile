@@ -7,7 +7,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/moneta
 CARGO := .ci/cargo
 DATA  ?= $(CACHE)/run
 
-.PHONY: run build test crash fuzz fixture bench check format clean help
+.PHONY: run build test crash fuzz fixture bench peers check format clean help
 
 help:
 	@echo "make run     build, start the server on 127.0.0.1:8070 with this machine's own metrics"
@@ -16,6 +16,7 @@ help:
 	@echo "make fuzz    every decoder under mutated input: SECONDS=60 MONETA_SEED=n"
 	@echo "make fixture writes the data directory that tests of the format open"
 	@echo "make bench   micro-benchmarks (criterion)"
+	@echo "make peers   beside VictoriaMetrics, InfluxDB, Prometheus: SAMPLES=10000000 LOADS='cpu mixed cardinality kill'"
 	@echo "make check   format, clippy and docs, warnings as errors"
 	@echo "make clean   remove the data directory of 'make run' and the build cache"
 
@@ -54,6 +55,10 @@ fixture:
 bench:
 	@.ci/setup-build
 	@$(CARGO) bench --locked -p moneta-benches
+
+# Fetches the peers' Debian packages and runs them in folders of their own; nothing is installed.
+peers: build
+	@.ci/peers
 
 check:
 	@.ci/setup-build

@@ -103,6 +103,11 @@ impl WriteRequest {
         self.tenant
     }
 
+    /// Makes room for about so many samples.
+    pub fn reserve(&mut self, samples: usize) {
+        self.rows.reserve(samples.min(REQUEST_SAMPLES_MAX));
+    }
+
     /// Adds a sample. `raw` are bytes that identify the series in the writer's own format (equal
     /// bytes, equal series; the reverse need not hold). `key` parses and checks them; it is called
     /// only when the bytes have not been seen lately.

@@ -154,13 +154,14 @@ impl Client {
         self.send(Method::PUT, self.url(path), Some(body)).await.map(drop)
     }
 
-    /// POST of bytes that are JSON already; the answer is not looked at.
+    /// POST of bytes as they are to an address of any server; the answer is not looked at.
     pub(crate) async fn post_bytes(
         &self,
-        path: &[&str],
+        url: Url,
+        headers: &[(&'static str, &'static str)],
         body: Vec<u8>,
     ) -> Result<(), RequestError> {
-        self.send(Method::POST, self.url(path), Some(body)).await.map(drop)
+        self.exchange(Method::POST, url, headers, Some(body)).await.map(drop)
     }
 
     /// DELETE of a resource.
@@ -179,7 +180,8 @@ impl Client {
         self.send(Method::DELETE, url, None).await.map(drop)
     }
 
-    fn url(&self, path: &[&str]) -> Url {
+    /// The address of a resource.
+    pub(crate) fn url(&self, path: &[&str]) -> Url {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
@@ -193,6 +195,18 @@ impl Client {
         url: Url,
         body: Option<Vec<u8>>,
     ) -> Result<String, RequestError> {
+        let json = [("Content-Type", "application/json")];
+        let headers = if body.is_some() { json.as_slice() } else { &[] };
+        self.exchange(method, url, headers, body).await
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        url: Url,
+        headers: &[(&'static str, &'static str)],
+        body: Option<Vec<u8>>,
+    ) -> Result<String, RequestError> {
         let mut request = self.http.request(method, url.clone());
         if let Some(tenant) = &self.tenant {
             request = request.header("X-Project-Id", tenant);
@@ -200,8 +214,11 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header("X-Auth-Token", token);
         }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         if let Some(body) = body {
-            request = request.header("Content-Type", "application/json").body(body);
+            request = request.body(body);
         }
         let unreachable = |error: reqwest::Error| RequestError::Unreachable {
             url: url.to_string(),

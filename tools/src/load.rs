@@ -1,21 +1,23 @@
 //! `moneta load`: sends made-up but realistic samples as fast as a server takes them, and says what
-//! that cost. Bodies are encoded before the clock starts.
+//! that cost. Bodies are encoded before the clock starts. A host's samples go through one
+//! connection, in order of time, as an agent would send them: some servers refuse others.
 
 mod process;
+mod protocol;
 mod shape;
 
-use std::collections::VecDeque;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
+use reqwest::Url;
 use serde_json::json;
 
-use crate::client::{Connection, RequestError};
+use crate::client::{Client, Connection, RequestError};
 use crate::time;
 use process::Usage;
+use protocol::{Body, Protocol};
 use shape::Shape;
 
 /// Bytes of bodies that wait in memory at most; more samples are sent in rounds.
@@ -25,9 +27,12 @@ const BUSY_RETRIES_MAX: u32 = 1000;
 
 #[derive(Args)]
 pub(crate) struct Load {
-    /// What the data look like: cpu (10 integer metrics per host) or mixed (13 kinds of series)
+    /// What the data look like
     #[arg(long, value_enum, default_value_t = Shape::Cpu)]
     shape: Shape,
+    /// How samples are written; --url may name the whole address when it is not the usual one
+    #[arg(long, value_enum, default_value_t = Protocol::Monasca)]
+    protocol: Protocol,
     /// Hosts that report
     #[arg(long, default_value_t = 100)]
     hosts: u32,
@@ -49,6 +54,9 @@ pub(crate) struct Load {
     /// Process id of the server on this machine, to report its CPU time and memory
     #[arg(long)]
     pid: Option<u32>,
+    /// The server has settled when it had nothing to do for so many seconds
+    #[arg(long, default_value_t = 3, value_name = "SECONDS")]
+    quiet: u32,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -71,20 +79,23 @@ impl Load {
             bail!("--batch, --hosts and --connections are at least 1");
         }
         let start = time::parse(&self.start, time::now())?;
-        let mut samples = shape::samples(self.shape, self.hosts, start, self.interval);
+        let mut samples =
+            shape::samples(self.shape, self.protocol, self.hosts, start, self.interval);
         let before = self.pid.map(Usage::read).transpose()?;
+        let client = self.connection.client()?;
+        let url = self.target(&client);
         let mut totals = Totals::default();
         while totals.samples < self.samples {
-            let (bodies, count) = self.encode_round(&mut samples, self.samples - totals.samples);
+            let (queues, count) = self.encode_round(&mut samples, self.samples - totals.samples);
             let started = Instant::now();
-            self.send_round(bodies, &mut totals).await?;
+            send_round(&client, &url, self.protocol, queues, &mut totals).await?;
             totals.sending += started.elapsed();
             totals.samples += count;
         }
         let usage = match (self.pid, before) {
             (Some(pid), Some(before)) => {
                 let sent = Usage::read(pid)?;
-                let settled = process::settled(pid).await?;
+                let settled = process::settled(pid, self.quiet).await?;
                 Some((sent.since(&before), settled.since(&before)))
             }
             _ => None,
@@ -93,73 +104,48 @@ impl Load {
         Ok(ExitCode::SUCCESS)
     }
 
+    /// Where bodies go: the address as it was given, or the protocol's own on the server given.
+    fn target(&self, client: &Client) -> Url {
+        let base = client.base();
+        if base.path() != "/" && self.protocol != Protocol::Monasca {
+            return base.clone();
+        }
+        let (path, query) = self.protocol.path();
+        let mut url = client.url(path);
+        url.set_query(query);
+        url
+    }
+
+    /// Bodies for each connection.
     fn encode_round(
         &self,
         samples: &mut impl Iterator<Item = shape::Sample>,
         wanted: u64,
-    ) -> (VecDeque<Vec<u8>>, u64) {
-        let mut bodies = VecDeque::new();
+    ) -> (Vec<Vec<Vec<u8>>>, u64) {
+        let new = || Body::new(self.protocol, self.batch);
+        let mut open: Vec<Body> = (0..self.connections).map(|_| new()).collect();
+        let mut queues = vec![Vec::new(); self.connections];
         let (mut bytes, mut count) = (0, 0);
-        while bytes < ROUND_BYTES_MAX && count < wanted {
-            let left = usize::try_from(wanted - count).unwrap_or(usize::MAX);
-            let mut body = Vec::with_capacity(self.batch * 160);
-            body.push(b'[');
-            for sample in samples.by_ref().take(self.batch.min(left)) {
-                if body.len() > 1 {
-                    body.push(b',');
-                }
-                sample.write_json(&mut body);
-                count += 1;
+        for sample in samples {
+            let at = sample.host as usize % self.connections;
+            let (Some(body), Some(queue)) = (open.get_mut(at), queues.get_mut(at)) else { break };
+            if body.samples() >= self.batch && !body.continues(&sample) {
+                let full = std::mem::replace(body, new()).finish();
+                bytes += full.len();
+                queue.push(full);
             }
-            body.push(b']');
-            bytes += body.len();
-            bodies.push_back(body);
+            body.push(&sample);
+            count += 1;
+            if count == wanted || bytes >= ROUND_BYTES_MAX {
+                break;
+            }
         }
-        (bodies, count)
-    }
-
-    async fn send_round(
-        &self,
-        bodies: VecDeque<Vec<u8>>,
-        totals: &mut Totals,
-    ) -> anyhow::Result<()> {
-        let client = self.connection.client()?;
-        let queue = Arc::new(Mutex::new(bodies));
-        let mut senders = tokio::task::JoinSet::new();
-        for _ in 0..self.connections {
-            let (client, queue) = (client.clone(), queue.clone());
-            senders.spawn(async move {
-                let mut done = Totals::default();
-                loop {
-                    let body = queue.lock().expect("no code panics while it holds it").pop_front();
-                    let Some(body) = body else { return Ok::<_, anyhow::Error>(done) };
-                    let mut tries = 0;
-                    loop {
-                        let started = Instant::now();
-                        match client.post_bytes(&["v2.0", "metrics"], body.clone()).await {
-                            Ok(()) => {
-                                done.latencies.push(started.elapsed());
-                                break;
-                            }
-                            Err(RequestError::Refused { status, .. })
-                                if status.as_u16() == 503 && tries < BUSY_RETRIES_MAX =>
-                            {
-                                tries += 1;
-                                done.busy += 1;
-                                tokio::time::sleep(Duration::from_millis(10)).await;
-                            }
-                            Err(error) => return Err(error).context("a batch was not taken"),
-                        }
-                    }
-                }
-            });
+        for (body, queue) in open.into_iter().zip(&mut queues) {
+            if body.samples() > 0 {
+                queue.push(body.finish());
+            }
         }
-        while let Some(done) = senders.join_next().await {
-            let done = done??;
-            totals.busy += done.busy;
-            totals.latencies.extend(done.latencies);
-        }
-        Ok(())
+        (queues, count)
     }
 
     fn report(&self, totals: &mut Totals, usage: Option<(Usage, Usage)>) {
@@ -212,6 +198,60 @@ impl Load {
                 "server memory: {} MB resident, {} MB at its peak",
                 settled.resident_mb, settled.peak_mb
             );
+        }
+    }
+}
+
+/// Sends every queue through a connection of its own.
+async fn send_round(
+    client: &Client,
+    url: &Url,
+    protocol: Protocol,
+    queues: Vec<Vec<Vec<u8>>>,
+    totals: &mut Totals,
+) -> anyhow::Result<()> {
+    let mut senders = tokio::task::JoinSet::new();
+    for queue in queues {
+        let (client, url) = (client.clone(), url.clone());
+        senders.spawn(async move {
+            let mut done = Totals::default();
+            for body in queue {
+                send(&client, &url, protocol, body, &mut done).await?;
+            }
+            Ok::<_, anyhow::Error>(done)
+        });
+    }
+    while let Some(done) = senders.join_next().await {
+        let done = done??;
+        totals.busy += done.busy;
+        totals.latencies.extend(done.latencies);
+    }
+    Ok(())
+}
+
+async fn send(
+    client: &Client,
+    url: &Url,
+    protocol: Protocol,
+    body: Vec<u8>,
+    done: &mut Totals,
+) -> anyhow::Result<()> {
+    let mut tries = 0;
+    loop {
+        let started = Instant::now();
+        match client.post_bytes(url.clone(), protocol.headers(), body.clone()).await {
+            Ok(()) => {
+                done.latencies.push(started.elapsed());
+                return Ok(());
+            }
+            Err(RequestError::Refused { status, .. })
+                if status.as_u16() == 503 && tries < BUSY_RETRIES_MAX =>
+            {
+                tries += 1;
+                done.busy += 1;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            Err(error) => return Err(error).context("a batch was not taken"),
         }
     }
 }

@@ -203,6 +203,14 @@ impl<'a> Cursor<'a> {
         found
     }
 
+    /// Goes over `text` if it comes next just as it is.
+    #[inline]
+    pub(crate) fn take_text(&mut self, text: &str) -> bool {
+        let found = self.text.get(self.at..).is_some_and(|rest| rest.starts_with(text));
+        self.at += if found { text.len() } else { 0 };
+        found
+    }
+
     /// Goes over `byte`, which must come next, and over the white space around it.
     #[inline]
     pub(crate) fn expect(&mut self, byte: u8) -> Result<(), Malformed> {
@@ -275,8 +283,11 @@ impl<'a> Cursor<'a> {
         match self.peek() {
             Some(b'0') => self.step(),
             Some(b'1'..=b'9') => self.digits()?,
-            Some(b'I') => self.word("Infinity")?,
-            Some(b'N') if self.at == start => self.word("NaN")?,
+            // Nothing of a number may follow a word.
+            Some(b'I') => return self.word("Infinity").and_then(|()| self.since(start)),
+            Some(b'N') if self.at == start => {
+                return self.word("NaN").and_then(|()| self.since(start));
+            }
             Some(_) | None => return Err(Malformed::Syntax),
         }
         if self.take(b'.') {
@@ -289,13 +300,7 @@ impl<'a> Cursor<'a> {
             }
             self.digits()?;
         }
-        let text = self.since(start)?;
-        // "Infinity.5" and the like.
-        let word = text.contains(['I', 'N']);
-        if word && !matches!(text, "NaN" | "Infinity" | "-Infinity") {
-            return Err(Malformed::Syntax);
-        }
-        Ok(text)
+        self.since(start)
     }
 
     /// Goes over one digit or more.
@@ -309,12 +314,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn word(&mut self, word: &str) -> Result<(), Malformed> {
-        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-        if !rest.starts_with(word.as_bytes()) {
-            return Err(Malformed::Syntax);
-        }
-        self.at += word.len();
-        Ok(())
+        if self.take_text(word) { Ok(()) } else { Err(Malformed::Syntax) }
     }
 
     /// Goes over a value and gives its text. `depth` is how many lists and objects are open.

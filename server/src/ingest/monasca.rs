@@ -160,14 +160,15 @@ fn read<'a>(
 ) -> Result<(), Rejection> {
     let mut cursor = Cursor::new(text);
     cursor.space();
+    let mut before = Before::default();
     if !cursor.take(b'[') {
-        each(metric(&mut cursor, 0)?)?;
+        each(metric(&mut cursor, 0, &mut before)?)?;
         return Ok(cursor.end()?);
     }
     cursor.space();
     if !cursor.take(b']') {
         loop {
-            each(metric(&mut cursor, 1)?)?;
+            each(metric(&mut cursor, 1, &mut before)?)?;
             if !cursor.more(b']')? {
                 break;
             }
@@ -176,10 +177,85 @@ fn read<'a>(
     Ok(cursor.end()?)
 }
 
+/// What the metrics before said last of their dimensions and time, as it stands in the body. An agent
+/// sends together what it has measured together: the same text is gone over by comparing it.
+#[derive(Default)]
+struct Before<'a> {
+    /// An object, or nothing.
+    dimensions: &'a str,
+    /// A number, or nothing.
+    time: &'a str,
+    /// What that number means.
+    moment: Option<Timestamp>,
+}
+
+impl<'a> Before<'a> {
+    fn dimensions(&mut self, cursor: &mut Cursor<'a>, depth: usize) -> Result<&'a str, Malformed> {
+        // An object ends where its text does, whatever follows.
+        if self.dimensions.is_empty() || !cursor.take_text(self.dimensions) {
+            self.dimensions = cursor.skip(depth)?;
+        }
+        Ok(self.dimensions)
+    }
+
+    fn time(&mut self, cursor: &mut Cursor<'a>) -> Result<Option<Timestamp>, Malformed> {
+        let mut ahead = cursor.clone();
+        // A number may go on behind an equal one.
+        if !self.time.is_empty()
+            && ahead.take_text(self.time)
+            && matches!(ahead.peek(), Some(b',' | b'}'))
+        {
+            *cursor = ahead;
+        } else {
+            self.time = cursor.number()?;
+            self.moment = milliseconds(self.time);
+        }
+        Ok(self.moment)
+    }
+}
+
+/// What a member of a metric says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Member {
+    Name,
+    Dimensions,
+    Time,
+    Value,
+    Meta,
+    Other,
+}
+
+impl Member {
+    /// Those that every metric has: to compare them is cheaper than to read a string.
+    const USUAL: [(&'static str, Member); 4] = [
+        ("\"name\"", Member::Name),
+        ("\"dimensions\"", Member::Dimensions),
+        ("\"timestamp\"", Member::Time),
+        ("\"value\"", Member::Value),
+    ];
+
+    /// Reads a key; `None` if it has escapes.
+    #[inline]
+    fn read(cursor: &mut Cursor<'_>) -> Result<Option<Self>, Malformed> {
+        for (quoted, member) in Member::USUAL {
+            if cursor.take_text(quoted) {
+                return Ok(Some(member));
+            }
+        }
+        let key = cursor.string()?;
+        let member = if key.inside == "value_meta" { Member::Meta } else { Member::Other };
+        Ok((!key.escaped).then_some(member))
+    }
+}
+
 /// Reads one metric; `depth` is how many lists are open.
-fn metric<'a>(cursor: &mut Cursor<'a>, depth: usize) -> Result<Metric<'a>, Rejection> {
+fn metric<'a>(
+    cursor: &mut Cursor<'a>,
+    depth: usize,
+    before: &mut Before<'a>,
+) -> Result<Metric<'a>, Rejection> {
     let start = cursor.clone();
-    if let Some(metric) = regular_metric(cursor, depth)? {
+    if let Some(metric) = regular_metric(cursor, depth, before)? {
         return Ok(metric);
     }
     *cursor = start;
@@ -190,6 +266,7 @@ fn metric<'a>(cursor: &mut Cursor<'a>, depth: usize) -> Result<Metric<'a>, Rejec
 fn regular_metric<'a>(
     cursor: &mut Cursor<'a>,
     depth: usize,
+    before: &mut Before<'a>,
 ) -> Result<Option<Metric<'a>>, Malformed> {
     if !cursor.take(b'{') {
         return Ok(None);
@@ -201,30 +278,32 @@ fn regular_metric<'a>(
     let (mut name, mut dimensions) = (None, "");
     let (mut time, mut value, mut meta) = (None, None, None);
     loop {
-        let key = cursor.string()?;
-        if key.escaped {
-            return Ok(None);
-        }
+        let Some(member) = Member::read(cursor)? else { return Ok(None) };
         cursor.expect(b':')?;
-        match (key.inside, cursor.peek()) {
-            ("name", Some(b'"')) => name = Some(cursor.string()?),
-            ("dimensions", Some(b'{')) => dimensions = cursor.skip(depth + 1)?,
-            ("timestamp", Some(b'0'..=b'9' | b'-')) => time = milliseconds(cursor.number()?),
-            ("value", Some(b'0'..=b'9' | b'-')) => value = finite(cursor.number()?),
-            ("value_meta", Some(b'n')) => {
+        match (member, cursor.peek()) {
+            (Member::Name, Some(b'"')) => name = Some(cursor.string()?),
+            (Member::Dimensions, Some(b'{')) => {
+                dimensions = before.dimensions(cursor, depth + 1)?
+            }
+            (Member::Time, Some(b'0'..=b'9' | b'-')) => time = before.time(cursor)?,
+            (Member::Value, Some(b'0'..=b'9' | b'-')) => value = finite(cursor.number()?),
+            (Member::Meta, Some(b'n')) => {
                 cursor.skip(depth + 1)?;
                 meta = None;
             }
-            ("value_meta", Some(b'{')) => {
+            (Member::Meta, Some(b'{')) => {
                 match rules::check_value_meta(&cursor.value(depth + 1)?) {
                     Ok(checked) => meta = checked,
                     Err(_) => return Ok(None),
                 }
             }
-            ("name" | "dimensions" | "timestamp" | "value" | "value_meta", _) => return Ok(None),
-            _ => {
+            (Member::Other, _) => {
                 cursor.skip(depth + 1)?;
             }
+            (
+                Member::Name | Member::Dimensions | Member::Time | Member::Value | Member::Meta,
+                _,
+            ) => return Ok(None),
         }
         if !cursor.more(b'}')? {
             break;

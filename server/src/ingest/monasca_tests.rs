@@ -49,6 +49,36 @@ fn check(body: &str, want: &str) {
 }
 
 #[test]
+fn what_metrics_before_said_is_not_mistaken() {
+    let two = |first: &str, second: &str| {
+        format!(
+            r#"[{{"name":"a","value":1,{first}}},{{"name":"b","value":2,{second}}},{{"name":"c","value":3,{second}}}]"#
+        )
+    };
+    let times = |first: &str, second: &str| {
+        two(&format!(r#""timestamp":{first}"#), &format!(r#""timestamp":{second}"#))
+    };
+    check(&times("17", "17"), "a{} 17 1.0; b{} 17 2.0; c{} 17 3.0");
+    check(&times("17", "170"), "a{} 17 1.0; b{} 170 2.0; c{} 170 3.0");
+    check(&times("170", "17"), "a{} 170 1.0; b{} 17 2.0; c{} 17 3.0");
+    check(&times("17", "17.9"), "a{} 17 1.0; b{} 17 2.0; c{} 17 3.0");
+    check(&times("17", "17e1"), "a{} 17 1.0; b{} 170 2.0; c{} 170 3.0");
+    check(&times("17", "17 "), "a{} 17 1.0; b{} 17 2.0; c{} 17 3.0");
+    check(&times("0", "01"), "400 Syntax");
+    let named = |first: &str, second: &str| {
+        let with = |text: &str| format!(r#""timestamp":1,"dimensions":{text}"#);
+        two(&with(first), &with(second))
+    };
+    check(&named(r#"{"h":"1"}"#, r#"{"h":"1"}"#), "a{h=1} 1 1.0; b{h=1} 1 2.0; c{h=1} 1 3.0");
+    check(
+        &named(r#"{"h":"1"}"#, r#"{"h":"1","i":"2"}"#),
+        "a{h=1} 1 1.0; b{h=1, i=2} 1 2.0; c{h=1, i=2} 1 3.0",
+    );
+    check(&named(r#"{"h":"1"}"#, "{}"), "a{h=1} 1 1.0; b{} 1 2.0; c{} 1 3.0");
+    check(&named(r#"{"h":"1"}"#, r#"{"h":"1"}}"#), "400 Syntax");
+}
+
+#[test]
 fn what_clients_send_is_read() {
     check("[]", "");
     check(" [ ] ", "");

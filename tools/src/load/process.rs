@@ -50,8 +50,8 @@ fn parse(stat: &str, status: &str) -> Option<Usage> {
     })
 }
 
-/// Waits until the process has nothing left to do, then reads what it has used.
-pub(super) async fn settled(pid: u32) -> Result<Usage> {
+/// Waits until the process has had nothing to do for `quiet_seconds`, then reads what it has used.
+pub(super) async fn settled(pid: u32, quiet_seconds: u32) -> Result<Usage> {
     let mut last = Usage::read(pid)?;
     let mut quiet = 0;
     for _ in 0..SETTLE_SECONDS_MAX {
@@ -59,7 +59,7 @@ pub(super) async fn settled(pid: u32) -> Result<Usage> {
         let now = Usage::read(pid)?;
         quiet = if now.cpu - last.cpu < QUIET_CPU_SECONDS { quiet + 1 } else { 0 };
         last = now;
-        if quiet == 3 {
+        if quiet >= quiet_seconds {
             break;
         }
     }

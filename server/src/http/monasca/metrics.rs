@@ -19,9 +19,10 @@ use crate::status::Failure;
 use crate::telemetry::Reason;
 use crate::wire::metrics::{DimensionMap, Listing, MetricElement};
 
-/// Bodies up to this many bytes are decoded where they arrive; it takes less than the way to another
-/// thread and back would.
-const SMALL_BODY_BYTES: usize = 64 * 1024;
+/// Bodies up to this many bytes are decoded where they arrive: that holds a worker for well under a
+/// millisecond, and the way to another thread and back costs a sixth of all that a request of 1000
+/// metrics does. Only series that are new take longer.
+const SMALL_BODY_BYTES: usize = 256 * 1024;
 
 const DIALECT: &str = "monasca";
 
@@ -82,6 +83,9 @@ fn reason(rejection: &Rejection) -> Reason {
     }
 }
 
+/// Bytes of a metric in a body, more or less: room is made for so many at once.
+const METRIC_BYTES: usize = 160;
+
 /// Reads a body into a write request. What was read before a refusal is in it, only to be counted.
 fn decode(
     store: &Store,
@@ -90,6 +94,7 @@ fn decode(
     body: &[u8],
 ) -> (WriteRequest, Result<(), Rejection>) {
     let mut request = store.request(tenant);
+    request.reserve(body.len() / METRIC_BYTES);
     let mut raw = Vec::with_capacity(256);
     let result = each_metric(body, |metric| {
         metric.identity.raw(&mut raw);
