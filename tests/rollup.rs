@@ -135,6 +135,7 @@ struct Run {
     store: Store,
     clock: Arc<ManualClock>,
     now: i64,
+    policies: usize,
     model: Model,
 }
 
@@ -143,7 +144,7 @@ impl Run {
         let directory = tempfile::tempdir().unwrap();
         let (store, clock) = open(directory.path(), START).unwrap();
         store.tenant("t").unwrap();
-        Run { directory, store, clock, now: START, model: Model::default() }
+        Run { directory, store, clock, now: START, policies: 0, model: Model::default() }
     }
 
     fn ago(&self, minutes: i64) -> i64 {
@@ -157,6 +158,10 @@ impl Run {
 
     fn write(&mut self, samples: &[(u8, i64, f64)]) {
         let id = self.store.tenant("t").unwrap();
+        // What no policy keeps is refused.
+        let oldest = if self.policies == 1 { self.now - 40 * HOUR } else { i64::MIN };
+        let kept = samples.iter().copied().filter(|(_, time, _)| *time >= oldest);
+        let samples = &kept.collect::<Vec<_>>();
         let keys: Vec<SeriesKey> = samples.iter().map(|s| series_key(s.0)).collect();
         let rows: Vec<_> =
             samples.iter().zip(&keys).map(|(s, key)| (key, s.1, s.2, None)).collect();
@@ -198,13 +203,18 @@ impl Run {
             Op::Policies(number) => {
                 self.model.set_policies(number);
                 self.store.set_retention(policies(number)).unwrap();
+                self.policies = number;
                 self.model.expire(self.now);
                 self.store.sweep().unwrap();
                 self.roll();
             }
             Op::Wait(hours) => {
-                self.now += hours * HOUR;
-                self.clock.set(Timestamp::from_millis(self.now));
+                for _ in 0..hours {
+                    self.now += HOUR;
+                    self.clock.set(Timestamp::from_millis(self.now));
+                    // Whoever reads sees the time pass; a day without anybody would be a leap.
+                    self.store.view(self.store.tenant("t").unwrap());
+                }
             }
             Op::Flush => self.store.flush().unwrap(),
             Op::Merge => self.store.merge().unwrap(),
