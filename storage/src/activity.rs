@@ -28,6 +28,9 @@ type Day = (TenantId, i32);
 /// Makes the index say of `days` what is stored, for all tenants. On the keeper's thread alone: it is
 /// the one that adds to the activity index.
 pub(crate) fn correct(shared: &Shared, days: &BTreeSet<i32>) -> Result<(), Error> {
+    // What is in quarantine may come back, with series that have samples nowhere else.
+    let missing = quarantined_days(shared);
+    let days = &days.difference(&missing).copied().collect();
     shared.cache.forget_days();
     for tenant in shared.index.tenants() {
         if let Some(tenant) = shared.index.tenant_by_id(tenant) {
@@ -109,14 +112,20 @@ pub(crate) fn days_of(
 pub(crate) fn empty_days(shared: &Shared) -> Result<BTreeSet<i32>, Error> {
     let with_segments: BTreeSet<i32> =
         shared.live.moment().segments.iter().map(|segment| segment.address.partition).collect();
+    let missing = quarantined_days(shared);
     let mut found = BTreeSet::new();
     each_day(shared, |_, day, _| {
-        if !with_segments.contains(&day) {
+        if !with_segments.contains(&day) && !missing.contains(&day) {
             found.insert(day);
         }
         Ok(())
     })?;
     Ok(found)
+}
+
+/// Days of which a segment could not be opened.
+fn quarantined_days(shared: &Shared) -> BTreeSet<i32> {
+    shared.live.quarantined().iter().map(|missing| missing.address.partition).collect()
 }
 
 fn each_day(

@@ -6,6 +6,7 @@
 //! floors so far are stored, so that a longer policy never brings back a part of what is already
 //! half removed.
 
+mod check;
 mod plan;
 mod policy;
 mod stored;
@@ -13,6 +14,7 @@ mod stored;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, RwLock};
 
+pub(crate) use check::{are_floors, are_policies};
 pub use plan::{MetricRetention, RetentionPlan};
 pub use policy::{MetricPattern, POLICIES_MAX, Policies, Policy};
 
