@@ -17,6 +17,8 @@ const REQUESTS_MAX: u64 = 1 << 16;
 /// A wider gap is not filled: far more requests than a log ever holds, so it is the key behind it that
 /// is wrong.
 const GAP_MAX: u64 = 1 << 24;
+/// No store ever comes to a sequence like this.
+const DOUBTFUL: u64 = 1 << 62;
 
 impl Mending<'_> {
     pub(super) fn log(&mut self, examination: &Examination) -> Result<(), Error> {
@@ -50,7 +52,7 @@ impl Mending<'_> {
             if first >= next {
                 continue;
             }
-            if first == begin {
+            if first == begin && next.number() < DOUBTFUL {
                 // Nothing is before it, so there is nothing to fill.
                 let last = next.number().saturating_sub(1);
                 self.put_fact(Fact::TrimmedTo, last)?;
