@@ -135,7 +135,7 @@ impl Mending<'_> {
             candidates.push(Candidate { address, facts, span, listed: true, whole });
         }
         let broken = self.unlisted(&mut candidates)?;
-        let (mut candidates, in_log) = without_logged(kv, candidates)?;
+        let BesideLog { mut candidates, logged, doubtful } = beside_log(kv, candidates)?;
         candidates.sort_by_key(|candidate| (candidate.rank(), candidate.address.number));
         let mut chosen: Vec<Candidate> = Vec::new();
         let mut displaced: Vec<Candidate> = Vec::new();
@@ -157,13 +157,13 @@ impl Mending<'_> {
                 batch.put(&manifest::key(&candidate.address), manifest::encode(&candidate.facts));
             }
         }
-        for (candidate, logged) in displaced
-            .iter()
-            .map(|c| (c, false))
-            .chain(in_log.iter().map(|(c, in_log)| (c, *in_log)))
-        {
-            let whole = logged || is_covered(candidate, &chosen);
-            self.put_aside(candidate, logged, whole, batch)?;
+        for candidate in &logged {
+            self.put_aside(candidate, "the log has its samples", true, batch)?;
+        }
+        for candidate in displaced.iter().chain(&doubtful) {
+            let whole = is_covered(candidate, &chosen);
+            let why = if whole { "other segments have its samples" } else { "it does not fit" };
+            self.put_aside(candidate, why, whole, batch)?;
         }
         self.reopen_tombstones(batch)?;
         let chosen = chosen.into_iter().map(|candidate| (candidate.address, candidate.facts));
@@ -203,7 +203,7 @@ impl Mending<'_> {
     fn put_aside(
         &mut self,
         candidate: &Candidate,
-        logged: bool,
+        why: &str,
         whole: bool,
         batch: &mut Batch,
     ) -> Result<(), Error> {
@@ -213,11 +213,6 @@ impl Mending<'_> {
         }
         if self.directory.join(address.path()).is_file() {
             let moved = offline::quarantine(self.directory, address)?;
-            let why = match (logged, whole) {
-                (true, _) => "the log has its samples",
-                (false, true) => "other segments have its samples",
-                (false, false) => "its sequences are those of other segments",
-            };
             self.step(format!("moved {}: {why}", moved.display()));
         }
         if !whole {
@@ -235,21 +230,28 @@ impl Mending<'_> {
     }
 }
 
-/// Takes out flushes without an entry that must not be listed, because the log goes on where they
-/// begin: listing them would trim rows of the log that no segment has. Whether the log has all of
-/// their samples is said with each.
-fn without_logged(
-    kv: &Kv,
+/// What may be listed beside the log, and what may not.
+struct BesideLog {
     candidates: Vec<Candidate>,
-) -> Result<(Vec<Candidate>, Vec<(Candidate, bool)>), Error> {
+    /// The log has all of their samples.
+    logged: Vec<Candidate>,
+    /// The log has some of their samples, and others.
+    doubtful: Vec<Candidate>,
+}
+
+/// Takes out flushes without an entry that must not be listed, because the log goes on where they
+/// begin: listing them would trim rows of the log that no segment has.
+fn beside_log(kv: &Kv, candidates: Vec<Candidate>) -> Result<BesideLog, Error> {
     let mut log: Option<(Sequence, Sequence)> = None;
     each_record(kv, |joint| {
         let first = log.map_or(joint.first, |(first, _)| first);
         log = Some((first, joint.last_sequence()));
         true
     })?;
-    let Some((begin, end)) = log else { return Ok((candidates, Vec::new())) };
-    let (young, mut others): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|candidate| {
+    let Some((begin, end)) = log else {
+        return Ok(BesideLog { candidates, logged: Vec::new(), doubtful: Vec::new() });
+    };
+    let (young, mut candidates): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|candidate| {
         !candidate.listed && candidate.facts.level == 0 && begin <= candidate.facts.sequences.1
     });
     let within = |candidate: &Candidate| {
@@ -273,13 +275,13 @@ fn without_logged(
             held
         })?;
     }
-    let mut out: Vec<(Candidate, bool)> = logged.into_iter().map(|c| (c, true)).collect();
+    let mut doubtful = Vec::new();
     if held {
-        others.extend(beyond);
+        candidates.extend(beyond)
     } else {
-        out.extend(beyond.into_iter().map(|candidate| (candidate, false)));
+        doubtful = beyond
     }
-    Ok((others, out))
+    Ok(BesideLog { candidates, logged, doubtful })
 }
 
 /// Calls `each` with the records of the log that decode, until it answers `false`.
