@@ -236,7 +236,7 @@ fn damage_of_any_file_is_named_and_nothing_is_restored() {
         fs::write(&file, &whole).unwrap();
     }
     let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
-    assert_eq!(kinds, ["", "CURRENT", "MANIFEST", "OPTIONS", "acknowledged"]);
+    assert_eq!(kinds, ["", "CURRENT", "MANIFEST", "OPTIONS", "acknowledged", "tenants"]);
     assert_eq!(damages(&repository), [""; 0]);
     restore(&repository, None, &target).unwrap();
     fs::write(repository.join("repository"), "moneta repository 9\nstore 0\n").unwrap();

@@ -96,14 +96,19 @@ impl Acknowledged {
     /// Compares the record with what recovery has found. What is missing, if anything is.
     pub(crate) fn shortfall(&self, newest: u64) -> Option<Error> {
         let recorded = self.lock().newest;
-        let place = || {
-            format!(
-                "{}: the log ends at change {newest}, but change {recorded} was acknowledged; it",
-                self.path.with_file_name("rocksdb").display()
-            )
-        };
-        (newest < recorded).then(|| Error::corrupt("or missing end", place()))
+        shortfall(&self.path.with_file_name("rocksdb"), recorded, newest)
     }
+}
+
+/// What is missing of a database that ends at change `newest`, if anything is.
+pub(crate) fn shortfall(rocksdb: &Path, recorded: u64, newest: u64) -> Option<Error> {
+    let place = || {
+        format!(
+            "{}: the log ends at change {newest}, but change {recorded} was acknowledged; it",
+            rocksdb.display()
+        )
+    };
+    (newest < recorded).then(|| Error::corrupt("or missing end", place()))
 }
 
 /// What the file in `directory` says; 0 if it is not there or not whole yet, `None` if it does not

@@ -9,6 +9,9 @@ mod source;
 #[cfg(test)]
 mod whole;
 
+#[cfg(test)]
+pub(crate) use whole::merge_in_pieces;
+
 pub(crate) use gather::{Gathered, each_series};
 pub(crate) use merger::{QUIET, SPLIT_BYTES};
 pub(crate) use source::{Source, StoredBlock, read_series_block};

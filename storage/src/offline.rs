@@ -2,6 +2,7 @@
 //! is open without changing anything, if it opens at all.
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::acknowledged;
@@ -10,7 +11,7 @@ use crate::error::Error;
 use crate::key::{self, Fact, Family, Key};
 use crate::kv::{Kv, KvSizes};
 use crate::manifest;
-use crate::segment::{SegmentAddress, SegmentFacts};
+use crate::segment::{Segment, SegmentAddress, SegmentFacts};
 use crate::store;
 
 /// Where damaged files go, below the data directory.
@@ -106,22 +107,67 @@ pub(crate) fn quarantine(directory: &Path, address: &SegmentAddress) -> Result<P
     let from = directory.join(address.path());
     let to = directory.join(QUARANTINE).join(address.below());
     let failed = |source: std::io::Error| Error::io(&to, &source);
-    let folder = to.parent().unwrap_or(directory);
-    fs::create_dir_all(folder).map_err(failed)?;
-    if to.exists() {
-        // It was put aside before, and its file is back at its place, damaged again. Both are kept.
-        let older = (1..u32::MAX).map(|number| to.with_extension(format!("seg.{number}")));
-        if let Some(free) = older.into_iter().find(|path| !path.exists()) {
-            fs::rename(&to, &free).map_err(failed)?;
-        }
-    }
+    make_room(&to)?;
     fs::rename(&from, &to).map_err(failed)?;
-    for path in [&from, &to] {
-        for folder in path.ancestors().skip(1).take(4) {
-            File::open(folder)
-                .and_then(|folder| folder.sync_all())
-                .map_err(|source| Error::io(folder, &source))?;
-        }
-    }
+    sync_above(&from)?;
+    sync_above(&to)?;
     Ok(to)
+}
+
+/// Gives a file a second name at the same place below `quarantine/`, never over another file.
+pub(crate) fn keep(directory: &Path, address: &SegmentAddress) -> Result<(), Error> {
+    let from = directory.join(address.path());
+    let to = directory.join(QUARANTINE).join(address.below());
+    let inode = |path: &Path| fs::metadata(path).ok().map(|facts| (facts.dev(), facts.ino()));
+    // An interrupted repair may have given it that name already.
+    if inode(&to).is_none_or(|there| Some(there) != inode(&from)) {
+        make_room(&to)?;
+        fs::hard_link(&from, &to).map_err(|source| Error::io(&to, &source))?;
+    }
+    sync_above(&to)
+}
+
+/// Makes a place in quarantine free, with its folder. What is there was put aside before, and its file
+/// came back to its place and is damaged again: both are kept.
+fn make_room(to: &Path) -> Result<(), Error> {
+    let failed = |source: std::io::Error| Error::io(to, &source);
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
+    if !to.exists() {
+        return Ok(());
+    }
+    let free = (1..u32::MAX)
+        .map(|number| to.with_extension(format!("seg.{number}")))
+        .find(|path| !path.exists())
+        .ok_or_else(|| Error::Invalid(format!("{} exists too often", to.display())))?;
+    fs::rename(to, free).map_err(failed)
+}
+
+/// Makes the names of a segment file and of the folders above it durable.
+fn sync_above(path: &Path) -> Result<(), Error> {
+    for folder in path.ancestors().skip(1).take(4) {
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|source| Error::io(folder, &source))?;
+    }
+    Ok(())
+}
+
+/// Opens a segment wherever it lies, as far as its directory can be found.
+pub(crate) fn open_segment(
+    directory: &Path,
+    address: &SegmentAddress,
+    facts: &SegmentFacts,
+) -> Option<Segment> {
+    if let Ok(segment) = Segment::open(directory, address.clone()) {
+        return Some(segment);
+    }
+    let path = Offline::find(directory, address)?;
+    Segment::open_damaged(&path, address.clone(), *facts).ok()?
+}
+
+/// The partition of a segment: sequences are compared within one.
+pub(crate) fn home(address: &SegmentAddress) -> (u8, i32) {
+    (address.tier, address.partition)
 }

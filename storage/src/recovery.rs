@@ -57,6 +57,9 @@ pub(crate) fn open(
         }
         tracing::error!(%error, "whether the log is complete is not known");
     }
+    if config.strict {
+        refuse_short(directory, &sizes)?;
+    }
     let acknowledged = Arc::new(Acknowledged::open(directory)?);
     let mut kv = Kv::open(&directory.join("rocksdb"), &sizes)?;
     let lost = match acknowledged.shortfall(kv.newest_change()) {
@@ -99,6 +102,20 @@ pub(crate) fn open(
     let retention = Retention::open(&kv, passed)?;
     let losses = lost.into_iter().collect();
     Ok(Opened { kv, index, live, newest, trimmed, last_arrival, next_segment, retention, losses })
+}
+
+/// Refuses a log that ends before what was acknowledged, without changing anything: opened for writing,
+/// RocksDB would end its log there.
+fn refuse_short(directory: &Path, sizes: &KvSizes) -> Result<(), Error> {
+    let rocksdb = directory.join("rocksdb");
+    let Some(recorded) = acknowledged::recorded(directory)?.filter(|&recorded| recorded > 0) else {
+        return Ok(());
+    };
+    if !rocksdb.join("CURRENT").is_file() {
+        return Ok(());
+    }
+    let newest = Kv::open_read_only(&rocksdb, sizes)?.newest_change();
+    acknowledged::shortfall(&rocksdb, recorded, newest).map_or(Ok(()), Err)
 }
 
 fn sync(directory: &Path) -> Result<(), Error> {

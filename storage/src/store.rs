@@ -138,6 +138,7 @@ impl Store {
             setbacks: Setbacks::default(),
             losses: opened.losses,
             roster: Roster::new(directory),
+            backing_up: Mutex::default(),
             stopped: Mutex::new(None),
             _lock: lock,
         });

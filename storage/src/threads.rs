@@ -62,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) losses: Vec<String>,
     /// The names of the tenants, beside RocksDB.
     pub(crate) roster: Roster,
+    /// Held while a backup is taken.
+    pub(crate) backing_up: Mutex<()>,
     /// The first error that stopped writes.
     pub(crate) stopped: Mutex<Option<String>>,
     /// Locked as long as the store is open.

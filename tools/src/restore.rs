@@ -65,6 +65,7 @@ impl Restore {
                 json!({
                     "id": restored.id, "files": restored.files, "bytes": restored.bytes,
                     "newest": restored.newest.number(), "segments": segments, "samples": samples,
+                    "without": restored.without,
                 })
             );
         } else {
@@ -79,6 +80,9 @@ impl Restore {
                 restored.files,
                 size(restored.bytes as f64),
             );
+        }
+        for path in &restored.without {
+            eprintln!("moneta: the store had lost {path} before the backup; see `moneta repair`");
         }
         Ok(ExitCode::SUCCESS)
     }

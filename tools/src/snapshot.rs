@@ -38,7 +38,7 @@ impl Snapshot {
             Some(data) => {
                 let list = offline::open_keeping_log(data)?.snapshot(&to)?;
                 json!({"to": to.display().to_string(), "files": list.files(), "bytes": list.bytes(),
-                       "newest": list.newest.number()})
+                       "newest": list.newest.number(), "without": list.without()})
             }
             None => {
                 let body = json!({"to": to.to_str().context("--to is no text")?});

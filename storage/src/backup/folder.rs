@@ -7,17 +7,23 @@ use std::path::{Component, Path, PathBuf};
 
 use super::fresh;
 use crate::error::Error;
+use crate::offline::QUARANTINE;
 
 /// Folder below the data directory in which a backup keeps the snapshot that it copies.
 pub(crate) const STAGING: &str = "staging";
 
 /// Folders of a data directory that belong to the store alone.
-const OWN: [&str; 3] = ["rocksdb", "segments", STAGING];
+const OWN: [&str; 4] = ["rocksdb", "segments", QUARANTINE, STAGING];
 
 /// What is to do before a data directory is opened: refuses one that is unfinished, and removes the
 /// staging folder of a backup that was interrupted.
 pub(crate) fn clear(directory: &Path) -> Result<(), Error> {
     fresh::refuse_unfinished(directory)?;
+    remove_staging(directory)
+}
+
+/// Removes the staging folder, if it is there.
+pub(super) fn remove_staging(directory: &Path) -> Result<(), Error> {
     let staging = directory.join(STAGING);
     match fs::remove_dir_all(&staging) {
         Ok(()) => sync(directory),

@@ -9,6 +9,7 @@
 //! program 0.1.0
 //! format 1
 //! file 52428800 5d1f0c… 1311 1764000000123456789 segments/tier-0/day+20416/000000000012.seg
+//! missing segments/tier-0/day+20416/000000000011.seg
 //! end 1 9ae2b30c
 //! ```
 
@@ -16,6 +17,8 @@ use std::fmt::Write as _;
 use std::path::{Component, Path};
 
 use crate::model::{Sequence, Timestamp};
+use crate::offline::QUARANTINE;
+use crate::segment::SegmentAddress;
 
 /// First line, before the version.
 pub(crate) const TITLE: &str = "moneta backup ";
@@ -38,6 +41,8 @@ pub struct FileList {
     /// Format version of the data directory.
     pub format: u32,
     pub(crate) files: Vec<FileEntry>,
+    /// Paths of segments that belong to the store and were gone.
+    pub(crate) missing: Vec<String>,
 }
 
 /// A file of a snapshot or a backup.
@@ -75,6 +80,21 @@ impl FileList {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
+    /// Segments that belong to the store and are in quarantine, or gone.
+    #[must_use]
+    pub fn without(&self) -> Vec<String> {
+        let aside = |file: &&FileEntry| file.path.starts_with(QUARANTINE);
+        let quarantined = self.files.iter().filter(aside).map(|file| file.path.clone());
+        quarantined.chain(self.missing.iter().cloned()).collect()
+    }
+
+    /// Whether a segment was in quarantine, or gone.
+    pub(crate) fn is_without(&self, address: &SegmentAddress) -> bool {
+        let aside = Path::new(QUARANTINE).join(address.below());
+        self.files.iter().any(|file| Path::new(&file.path) == aside)
+            || self.missing.iter().any(|path| Path::new(path) == address.path())
+    }
+
     pub(crate) fn encode(&self) -> String {
         let mut text = format!(
             "{TITLE}{VERSION}\nid {}\ntaken {}\nnewest {}\nprogram {}\nformat {}\n",
@@ -91,6 +111,10 @@ impl FileList {
             assert!(is_inside(path), "every file lies below the data directory: {path}");
             // Writing to a string cannot fail.
             let _ = writeln!(text, "file {bytes} {checksum} {inode} {modified_ns} {path}");
+        }
+        for path in &self.missing {
+            assert!(is_inside(path), "every segment lies below the data directory: {path}");
+            let _ = writeln!(text, "missing {path}");
         }
         let _ = write!(text, "end {} ", self.files.len());
         let crc = crc32fast::hash(text.as_bytes());
@@ -117,12 +141,17 @@ impl FileList {
         let newest = Sequence::new(field("newest")?.parse().ok()?);
         let program = field("program")?.to_owned();
         let format = field("format")?.parse().ok()?;
-        let mut files = Vec::new();
+        let (mut files, mut missing) = (Vec::new(), Vec::new());
         loop {
             let line = lines.next()?;
             if let Some(count) = line.strip_prefix("end ") {
                 let whole = lines.next().is_none() && count.trim_end().parse() == Ok(files.len());
-                return whole.then_some(FileList { id, taken, newest, program, format, files });
+                let list = FileList { id, taken, newest, program, format, files, missing };
+                return whole.then_some(list);
+            }
+            if let Some(path) = line.strip_prefix("missing ") {
+                missing.push(is_inside(path).then(|| path.to_owned())?);
+                continue;
             }
             files.push(FileEntry::decode(line.strip_prefix("file ")?)?);
         }
@@ -190,6 +219,7 @@ mod tests {
                 file("rocksdb/000012.sst", 1 << 40, Some(u128::MAX)),
                 file("a name with blanks", 0, Some(0)),
             ],
+            missing: vec!["segments/class-0/day+20416/000000000012.seg".to_owned()],
         }
     }
 

@@ -23,12 +23,14 @@ mod repository;
 mod restore;
 mod run;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 pub use check::Checked;
 pub(crate) use folder::{STAGING, clear, refuse_inside};
 pub use list::FileList;
 pub use progress::{Progress, Step, Watch};
 pub use prune::Pruned;
-pub use repository::{Listed, Repository};
+pub use repository::{Listed, LoneRepository, Repository};
 pub use restore::Restored;
 pub use run::Taken;

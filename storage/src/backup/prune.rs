@@ -6,7 +6,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use super::folder;
-use super::repository::Repository;
+use super::repository::LoneRepository;
 use crate::error::Error;
 
 /// What a prune has removed.
@@ -20,9 +20,8 @@ pub struct Pruned {
     pub bytes: u64,
 }
 
-impl Repository {
-    /// Removes all backups but the newest `keep`, then the files that none of those needs. Takes
-    /// a repository that was [opened alone](Self::open_alone).
+impl LoneRepository {
+    /// Removes all backups but the newest `keep`, then the files that none of those needs.
     ///
     /// # Errors
     /// `Corrupt` if the list of a backup that stays is damaged: nothing is removed then, because

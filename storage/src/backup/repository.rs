@@ -14,6 +14,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use super::folder;
@@ -37,6 +38,19 @@ const PART: &str = "part";
 pub struct Repository {
     path: PathBuf,
     _lock: File,
+}
+
+/// A repository that nobody else has open, not even for reading: only of this one anything can be
+/// removed.
+#[derive(Debug)]
+pub struct LoneRepository(Repository);
+
+impl Deref for LoneRepository {
+    type Target = Repository;
+
+    fn deref(&self) -> &Repository {
+        &self.0
+    }
 }
 
 /// A backup in a repository.
@@ -64,13 +78,13 @@ impl Repository {
     ///
     /// # Errors
     /// `Invalid` if there is none, or if anybody has it open.
-    pub fn open_alone(path: &Path) -> Result<Self, Error> {
+    pub fn open_alone(path: &Path) -> Result<LoneRepository, Error> {
         described(path)?;
         Self::alone(path)
     }
 
     /// Opens the repository of a store for a backup, making it if there is none.
-    pub(crate) fn open_for(path: &Path, store: u128) -> Result<Self, Error> {
+    pub(crate) fn open_for(path: &Path, store: u128) -> Result<LoneRepository, Error> {
         if !path.join(DESCRIPTION).exists() {
             refuse_foreign(path)?;
             for folder in [OBJECTS, BACKUPS] {
@@ -90,7 +104,7 @@ impl Repository {
         Self::alone(path)
     }
 
-    fn alone(path: &Path) -> Result<Self, Error> {
+    fn alone(path: &Path) -> Result<LoneRepository, Error> {
         let lock =
             lock_file(path, File::options().read(true).write(true).create(true).truncate(false))?;
         held(path, lock.try_lock())?;
@@ -98,7 +112,7 @@ impl Repository {
         for folder in [OBJECTS, BACKUPS] {
             repository.remove_parts(&path.join(folder))?;
         }
-        Ok(repository)
+        Ok(LoneRepository(repository))
     }
 
     fn remove_parts(&self, folder: &Path) -> Result<(), Error> {

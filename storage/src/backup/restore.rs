@@ -15,10 +15,10 @@ use crate::error::Error;
 use crate::feed::Consumer;
 use crate::model::Sequence;
 use crate::store::Store;
-use crate::verify::Verified;
+use crate::verify::{Verified, verify_live};
 
 /// What was restored.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Restored {
     /// Number of the backup.
     pub id: u64,
@@ -30,6 +30,8 @@ pub struct Restored {
     pub newest: Sequence,
     /// What was verified in the end, if anything was.
     pub verified: Option<Verified>,
+    /// Segments that the store already had no more, or only in quarantine, when the backup was taken.
+    pub without: Vec<String>,
 }
 
 impl Repository {
@@ -54,7 +56,14 @@ impl Repository {
         // The alarms go on where the backup's stopped, and need the log from there.
         let config = StoreConfig { consumer: Consumer::Expected, ..StoreConfig::default() };
         let store = Store::open_unfinished(target, config, clock)?;
-        let verified = store.verify()?;
+        for missing in store.shared().live.quarantined() {
+            // What the store had lost before is told, what the backup has lost is an error.
+            if !list.is_without(&missing.address) {
+                let place = format!("{}: {missing}", missing.path.display());
+                return Err(Error::corrupt("segment", place));
+            }
+        }
+        let verified = verify_live(store.shared())?;
         drop(store);
         fresh.finish()?;
         Ok(Restored::new(&list, Some(verified)))
@@ -111,6 +120,7 @@ impl Repository {
 impl Restored {
     fn new(list: &FileList, verified: Option<Verified>) -> Self {
         let (files, bytes) = (list.files(), list.bytes());
-        Restored { id: list.id, files, bytes, newest: list.newest, verified }
+        let without = list.without();
+        Restored { id: list.id, files, bytes, newest: list.newest, verified, without }
     }
 }

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::TryLockError;
 
 use super::list::{FileEntry, FileList};
 use super::progress::{Meter, Step, Watch};
-use super::repository::Repository;
+use super::repository::{LoneRepository, Repository};
 use super::{STAGING, copy, folder, refuse_inside, snapshot};
 use crate::error::Error;
 use crate::fail_point::{self, Point};
@@ -42,6 +43,15 @@ impl Store {
     pub fn backup(&self, repository: &Path, watch: &mut Watch<'_>) -> Result<Taken, Error> {
         let shared = &self.shared;
         refuse_inside(&shared.directory, repository)?;
+        let _alone = match shared.backing_up.try_lock() {
+            Ok(alone) => alone,
+            Err(TryLockError::WouldBlock) => {
+                let text = "another backup of this data directory is running";
+                return Err(Error::Invalid(text.into()));
+            }
+            // It guards nothing in memory.
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        };
         let repository = Repository::open_for(repository, identity(shared)?)?;
         let mut meter = Meter::new(watch);
         meter.begin(Step::Flush, 0, 0)?;
@@ -74,17 +84,14 @@ struct Staging<'a> {
 impl<'a> Staging<'a> {
     fn take(shared: &'a Shared) -> Result<Self, Error> {
         let path = shared.directory.join(STAGING);
-        // What an earlier process left was removed when this one opened the directory.
-        if path.exists() {
-            let text = "another backup of this data directory is running";
-            return Err(Error::Invalid(text.into()));
-        }
+        // What an earlier backup could not remove.
+        folder::remove_staging(&shared.directory)?;
         Ok(Staging { shared, list: snapshot::take(shared, &path)? })
     }
 
     fn copy_to(
         &self,
-        repository: &Repository,
+        repository: &LoneRepository,
         known: Option<FileList>,
         meter: &mut Meter<'_, '_>,
     ) -> Result<Taken, Error> {
@@ -129,7 +136,7 @@ impl<'a> Staging<'a> {
     /// with its checksum, and whether it was new.
     fn add(
         &self,
-        repository: &Repository,
+        repository: &LoneRepository,
         file: &FileEntry,
         meter: &mut Meter<'_, '_>,
     ) -> Result<(FileEntry, bool), Error> {

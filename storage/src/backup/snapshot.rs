@@ -4,7 +4,8 @@
 //! read and the segments linked, so the checkpoint's manifest is the one that was read. A segment's file is complete and
 //! synced before its entry is committed, and is removed only after a commit that deletes the entry,
 //! which cannot come meanwhile: every file that the manifest lists is there to be linked. Numbers are
-//! never used again, so what is linked under a name is what was committed under it.
+//! never used again, so what is linked under a name is what was committed under it. A segment that could
+//! not be opened at start is linked where it lies, in quarantine; one that is gone is noted in the list.
 //!
 //! **What is inside.** RocksDB recovers a checkpoint to a prefix of its order of changes. The
 //! checkpoint contains its log up to some moment after the call, so that prefix holds whatever was
@@ -26,7 +27,9 @@ use crate::error::Error;
 use crate::fail_point::{self, Point};
 use crate::key::{self, Family};
 use crate::kv::Kv;
+use crate::offline::Offline;
 use crate::recovery::FORMAT_VERSION;
+use crate::roster;
 use crate::segment::SegmentAddress;
 use crate::store::Store;
 use crate::threads::Shared;
@@ -58,15 +61,24 @@ pub(crate) fn take(shared: &Shared, target: &Path) -> Result<FileList, Error> {
     // Before the checkpoint, so that it is reached there.
     let newest_change = shared.kv.newest_change();
     let mut folders = BTreeSet::new();
+    let mut missing = Vec::new();
     {
         let _still = shared.kv.hold_manifest();
         shared.kv.checkpoint(&target.join("rocksdb"))?;
         fail_point::pass(Point::SnapshotCheckpoint);
-        for path in segments(&shared.kv)? {
+        for address in segments(&shared.kv)? {
+            let Some(path) = below(&shared.directory, &address) else {
+                missing.push(text(&address.path())?);
+                continue;
+            };
             link(&shared.directory, target, &path)?;
             let above = path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty());
             folders.extend(above.map(Path::to_path_buf));
         }
+    }
+    // A new one is renamed over it, so what is linked stays as it is.
+    if shared.directory.join(roster::NAME).is_file() {
+        link(&shared.directory, target, Path::new(roster::NAME))?;
     }
     for folder in folders.iter().rev() {
         folder::sync(&target.join(folder))?;
@@ -84,6 +96,7 @@ pub(crate) fn take(shared: &Shared, target: &Path) -> Result<FileList, Error> {
         program: env!("CARGO_PKG_VERSION").to_owned(),
         format: FORMAT_VERSION,
         files: entries(target)?,
+        missing,
     };
     folder::place(&target.join(LIST), list.encode().as_bytes())?;
     fail_point::pass(Point::SnapshotListed);
@@ -91,16 +104,27 @@ pub(crate) fn take(shared: &Shared, target: &Path) -> Result<FileList, Error> {
     Ok(list)
 }
 
-/// Paths of all segments of the manifest, below the data directory.
-fn segments(kv: &Kv) -> Result<Vec<PathBuf>, Error> {
-    let mut paths = Vec::new();
+/// All segments of the manifest.
+fn segments(kv: &Kv) -> Result<Vec<SegmentAddress>, Error> {
+    let mut addresses = Vec::new();
     kv.scan(Family::Manifest, &[], &[], |key, _| {
         let corrupt = || Error::corrupt("manifest entry", format!("{key:02x?}"));
         let (tier, partition, number) = key::decode_segment(key).ok_or_else(corrupt)?;
-        paths.push(SegmentAddress { tier, partition, number }.path());
+        addresses.push(SegmentAddress { tier, partition, number });
         Ok::<_, Error>(true)
     })?;
-    Ok(paths)
+    Ok(addresses)
+}
+
+/// Where a segment lies, below the data directory: at its place or in quarantine. `None` if it is gone.
+fn below(directory: &Path, address: &SegmentAddress) -> Option<PathBuf> {
+    let found = Offline::find(directory, address)?;
+    Some(found.strip_prefix(directory).ok()?.to_path_buf())
+}
+
+fn text(path: &Path) -> Result<String, Error> {
+    let not_text = || Error::Invalid(format!("the name of {} is no text", path.display()));
+    path.to_str().map(str::to_owned).ok_or_else(not_text)
 }
 
 fn link(from: &Path, to: &Path, path: &Path) -> Result<(), Error> {
@@ -144,15 +168,7 @@ fn entries(target: &Path) -> Result<Vec<FileEntry>, Error> {
         let seconds = facts.mtime().saturating_mul(1_000_000_000);
         let origin =
             Origin { inode: facts.ino(), modified_ns: seconds.saturating_add(facts.mtime_nsec()) };
-        let path = path
-            .to_str()
-            .ok_or_else(|| Error::Invalid(format!("the name of {} is no text", whole.display())))?;
-        entries.push(FileEntry {
-            path: path.to_owned(),
-            bytes: facts.len(),
-            checksum: None,
-            origin,
-        });
+        entries.push(FileEntry { path: text(&path)?, bytes: facts.len(), checksum: None, origin });
     }
     Ok(entries)
 }

@@ -4,6 +4,7 @@
 //! space comes back when [`sweep`](crate::sweep) has rewritten every segment that holds hidden rows;
 //! then the tombstone goes. The record of a deletion stays as an audit trail.
 
+mod again;
 mod stored;
 mod tenant;
 mod tombstone;
@@ -13,7 +14,8 @@ mod whole;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 
-pub(crate) use stored::{load_tombstones, removed_tenants};
+pub(crate) use again::{is_record, remove_again};
+pub(crate) use stored::load_tombstones;
 pub(crate) use tombstone::Tombstone;
 
 use roaring::RoaringBitmap;

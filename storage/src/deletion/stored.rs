@@ -4,7 +4,6 @@
 //! requested and finished ms i64 (finished: the least number while it goes on), series, samples, bytes,
 //! segments left u64, then tenant, what and by, each its length u32 and its bytes.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::tombstone::Tombstone;
@@ -12,7 +11,7 @@ use super::{Deletion, DeletionPlan, DeletionState};
 use crate::error::Error;
 use crate::key::{self, Family, Key};
 use crate::kv::{Batch, Kv, Sync};
-use crate::model::{TenantId, TimeRange, Timestamp};
+use crate::model::{TimeRange, Timestamp};
 
 const VERSION: u8 = 1;
 
@@ -77,13 +76,6 @@ fn take_text(rest: &mut &[u8]) -> Option<String> {
     let (text, tail) = tail.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
     *rest = tail;
     String::from_utf8(text.to_vec()).ok()
-}
-
-/// Tenants that were removed and of which samples may be left.
-pub(crate) fn removed_tenants(kv: &Kv) -> Result<BTreeSet<TenantId>, Error> {
-    let found = tombstones(kv)?;
-    let whole = found.iter().filter(|tombstone| tombstone.is_of_tenant());
-    Ok(whole.map(|tombstone| tombstone.tenant).collect())
 }
 
 fn tombstones(kv: &Kv) -> Result<Vec<Tombstone>, Error> {

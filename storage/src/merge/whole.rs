@@ -70,6 +70,11 @@ impl Case {
     }
 }
 
+/// Merges all there is into segments of about so many bytes, as large merges are split.
+pub(crate) fn merge_in_pieces(store: &Store, bytes: u64) {
+    Merger::new(store.shared(), bytes).merge_all().unwrap();
+}
+
 /// Samples of series 0, one a second.
 fn seconds(range: std::ops::Range<i64>) -> impl Iterator<Item = (u32, i64, f64)> {
     range.map(|second| (0, START + second * 1000, (second % 91) as f64 / 10.0))

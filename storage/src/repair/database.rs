@@ -19,6 +19,8 @@ pub(crate) struct Restored {
     pub(crate) aside: PathBuf,
     /// Whether nothing of the old one is in the new one.
     pub(crate) emptied: bool,
+    /// Whether the family is lost that remembers retention and deletions.
+    pub(crate) forgetful: bool,
 }
 
 /// Replaces a damaged RocksDB.
@@ -37,8 +39,10 @@ pub(crate) fn restore(directory: &Path) -> Result<Restored, Error> {
             (Kv::open(&rocksdb, &offline::sizes())?, true)
         }
     };
+    // Every store has this fact, and it lies in the same family.
+    let forgetful = kv.get(&Key::Fact(Fact::FormatVersion))?.is_none();
     facts(&kv)?;
-    Ok(Restored { kv, aside, emptied })
+    Ok(Restored { kv, aside, emptied, forgetful })
 }
 
 /// Every entry can be read.

@@ -4,17 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use roaring::RoaringBitmap;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::Mending;
 use super::salvage::metric_of;
 use crate::error::Error;
 use crate::index::{self as stored, id_set};
-use crate::key::{Family, Key};
-use crate::kv::Batch;
+use crate::key::{Fact, Family, Key};
+use crate::kv::{Batch, Kv};
 use crate::model::{MetricNo, SeriesId, SeriesKey, TenantId};
-use crate::offline;
+use crate::offline::{self, Offline};
 use crate::roster;
-use crate::segment::{Segment, SeriesPlace};
+use crate::segment::SeriesPlace;
 use crate::verify::{Affected, Examination, Part};
 
 /// Changes that are committed at a time.
@@ -47,21 +48,30 @@ impl Mending<'_> {
             nameless.extend(indexed.nameless.keys().map(|(tenant, _)| tenant));
             metrics.extend(indexed.nameless.clone());
         }
-        if !all && missing.is_empty() {
+        if !all && missing.is_empty() && examination.damaged.is_empty() {
             return self.names(&kv, &metrics, &nameless);
         }
         let mut restored: BTreeMap<TenantId, RoaringBitmap> = BTreeMap::new();
-        for (address, _) in offline::manifest_entries(&kv, |_| {})? {
-            let Ok(segment) = Segment::open(self.directory, address) else { continue };
+        let seed = Offline::fact(&kv, Fact::HashSeed).unwrap_or(0);
+        for (address, facts) in offline::manifest_entries(&kv, |_| {})? {
+            // Nothing is known of the rows of a damaged one, so all its series are wanted.
+            let damaged = examination.damaged.contains(&address.number);
+            let Some(segment) = offline::open_segment(self.directory, &address, &facts) else {
+                continue;
+            };
             for group in segment.table_groups() {
                 // One that cannot be read is reported where the segment is.
                 let Ok(entries) = segment.table_group(group) else { continue };
                 for (place, canonical) in entries {
                     let SeriesPlace { tenant, metric, series } = place;
                     let wanted = all
+                        || damaged && !is_defined_anew(&kv, tenant, &canonical, seed)
                         || missing.get(&tenant).is_some_and(|ids| ids.contains(series.number()));
                     let Ok(key) = SeriesKey::decode(&canonical) else { continue };
-                    if !wanted || metric_of(&kv, tenant, series).is_some() {
+                    if !wanted
+                        || self.removed.contains(tenant)
+                        || metric_of(&kv, tenant, series).is_some()
+                    {
                         continue;
                     }
                     metrics.insert((tenant, metric), key.metric);
@@ -109,7 +119,7 @@ impl Mending<'_> {
     /// Names metrics and tenants, without gaps in their numbers.
     fn names(
         &mut self,
-        kv: &crate::kv::Kv,
+        kv: &Kv,
         metrics: &BTreeMap<(TenantId, MetricNo), String>,
         tenants: &BTreeSet<TenantId>,
     ) -> Result<(), Error> {
@@ -117,7 +127,7 @@ impl Mending<'_> {
         let known_names = roster::read(self.directory);
         for &tenant in tenants {
             if kv.get(&Key::Tenant(tenant))?.is_none() {
-                let name = known_names.get(&tenant).cloned();
+                let name = known_names.get(&tenant).cloned().flatten();
                 let name = name.unwrap_or_else(|| format!("tenant-{tenant}"));
                 self.step(format!("name tenant {tenant}: {name}"));
                 batch.put(&Key::Tenant(tenant), stored::versioned(name.as_bytes()));
@@ -250,4 +260,16 @@ impl Mending<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a series with this key has a definition, under whatever id: one that was removed and written
+/// to again.
+fn is_defined_anew(kv: &Kv, tenant: TenantId, canonical: &[u8], seed: u64) -> bool {
+    let hash = xxh3_128_with_seed(canonical, seed);
+    let ids = kv.get(&Key::SeriesHash(tenant, hash)).ok().flatten();
+    let ids = ids.and_then(|value| stored::split_id_list(&value)).unwrap_or_default();
+    ids.iter().any(|&id| {
+        let value = kv.get(&Key::Series(tenant, id)).ok().flatten().unwrap_or_default();
+        stored::split_definition(&value).is_ok_and(|(_, there)| there == canonical)
+    })
 }

@@ -1,14 +1,24 @@
 //! The log: records that do not decode, or are missing, are replaced by empty ones, so that what
 //! comes after them is not lost with them.
 
+use std::ops::ControlFlow;
+
 use super::Mending;
 use crate::batch::Batch as Joint;
 use crate::error::Error;
 use crate::key::{Fact, Family, Key};
-use crate::kv::Batch;
+use crate::kv::{Batch, Sync};
 use crate::model::{Sequence, TenantId, Timestamp};
 use crate::offline::Offline;
 use crate::verify::{Affected, Examination, Part};
+
+/// Requests of an empty record.
+const REQUESTS_MAX: u64 = 1 << 16;
+/// A wider gap is not filled: far more requests than a log ever holds, so it is the key behind it that
+/// is wrong.
+const GAP_MAX: u64 = 1 << 24;
+/// No store ever comes to a sequence like this.
+const DOUBTFUL: u64 = 1 << 62;
 
 impl Mending<'_> {
     pub(super) fn log(&mut self, examination: &Examination) -> Result<(), Error> {
@@ -25,7 +35,11 @@ impl Mending<'_> {
             let next = kv.key_from(Family::Wal, &Key::Wal(first.next()).encode())?;
             let next = next.and_then(|key| crate::key::decode_wal(&key));
             match next {
-                Some(next) => batch.put(&key, empty(first, next, arrival)),
+                Some(next) => {
+                    if self.fill(first, next, arrival)?.is_break() {
+                        batch.delete(&key);
+                    }
+                }
                 // Nothing comes after it.
                 None => batch.delete(&key),
             }
@@ -38,10 +52,18 @@ impl Mending<'_> {
             if first >= next {
                 continue;
             }
-            batch.put(&Key::Wal(first), empty(first, next, arrival));
+            if first == begin && next.number() < DOUBTFUL {
+                // Nothing is before it, so there is nothing to fill.
+                let last = next.number().saturating_sub(1);
+                self.put_fact(Fact::TrimmedTo, last)?;
+                self.step(format!("the log begins after sequence {last}"));
+            } else if self.fill(first, next, arrival)?.is_break() {
+                break;
+            } else {
+                self.step(format!("put empty log records from {first} to before {next}"));
+            }
             let place = format!("log records from {first} to before {next}");
             self.lost.add(Part::Log, place, "all their samples", Affected::default());
-            self.step(format!("put an empty log record {first} before {next}"));
         }
         let undefined = self.still_undefined(examination);
         if !undefined.is_empty() {
@@ -65,6 +87,40 @@ impl Mending<'_> {
             })?;
         }
         self.commit(batch)
+    }
+
+    /// Writes empty records for the requests from `first` to before `next`. If they are too many, removes
+    /// the record `next` and all behind it.
+    fn fill(
+        &mut self,
+        first: Sequence,
+        next: Sequence,
+        arrival: Timestamp,
+    ) -> Result<ControlFlow<()>, Error> {
+        if next.number().saturating_sub(first.number()) > GAP_MAX {
+            let place = format!("log records from {next} on");
+            let what = "all their samples: so far behind the record before that it is the key that \
+                        is wrong";
+            self.lost.add(Part::Log, place, what, Affected::default());
+            self.step(format!("remove the log records from {next} on"));
+            let mut batch = Batch::default();
+            batch.delete_range(&Key::Wal(next), &Key::Wal(Sequence::new(u64::MAX)));
+            batch.delete(&Key::Wal(Sequence::new(u64::MAX)));
+            self.commit(batch)?;
+            return Ok(ControlFlow::Break(()));
+        }
+        let Some(kv) = self.kv.clone().filter(|_| self.applies()) else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        let mut at = first;
+        while at < next {
+            let end = Sequence::new(at.number().saturating_add(REQUESTS_MAX)).min(next);
+            let mut batch = Batch::default();
+            batch.put(&Key::Wal(at), empty(at, end, arrival));
+            kv.commit(batch, Sync::Disk)?;
+            at = end;
+        }
+        Ok(ControlFlow::Continue(()))
     }
 }
 

@@ -5,7 +5,9 @@
 //! derived: lists of the index from definitions, definitions from series tables, activity from rows,
 //! the manifest from files.
 
+mod choice;
 mod database;
+mod forgotten;
 mod index;
 mod log;
 mod salvage;
@@ -21,7 +23,7 @@ use crate::key::{Fact, Key};
 use crate::kv::{Batch, Kv, Sync};
 use crate::offline::{self, Offline};
 use crate::roster;
-use crate::verify::{self, Affected, Examination, Findings, Part, Problem};
+use crate::verify::{self, Affected, Examination, Findings, Part, Problem, Removed};
 
 /// Rounds after which what is still found is left.
 const ROUNDS_MAX: usize = 4;
@@ -80,8 +82,14 @@ pub fn repair(
             break;
         }
         let orphans_only = problems.is_empty();
-        let mut mending =
-            Mending { directory, kv: None, mode, lost: &lost, repaired: &mut repaired };
+        let mut mending = Mending {
+            directory,
+            kv: None,
+            mode,
+            lost: &lost,
+            repaired: &mut repaired,
+            removed: examination.removed.clone(),
+        };
         if mode == Mode::DryRun {
             let readable = offline.kv.as_ref().ok().filter(|_| !examination.database_damaged);
             mending.kv = readable.cloned();
@@ -116,7 +124,9 @@ pub fn repair(
         if roster::is_damaged(directory) {
             mending.step("write the names of the tenants anew");
             let names = verify::tenants(&kv)?;
-            roster::write(directory, &names)?;
+            let removed_upto = Offline::fact(&kv, Fact::RemovedTenant)?;
+            let removed_upto = u32::try_from(removed_upto).unwrap_or(0);
+            roster::write(directory, &roster::names(names, removed_upto))?;
         }
         offline.acknowledged = Some(kv.newest_change());
         offline.kv = Ok(kv);
@@ -133,6 +143,8 @@ struct Mending<'a> {
     mode: Mode,
     lost: &'a Findings,
     repaired: &'a mut Repaired,
+    /// Tenants of which nothing is to come back.
+    removed: Removed,
 }
 
 impl Mending<'_> {
@@ -163,7 +175,7 @@ impl Mending<'_> {
                 );
             }
             let what = "entries of RocksDB may be lost: writes that were in the log alone, alarms, \
-                        their states and history, settings";
+                        their states and history, settings, retention, deletions";
             let place = offline::database(self.directory).display().to_string();
             self.lost.add(Part::Database, place, what, Affected::default());
         } else if let (Ok(kv), Some(acknowledged)) = (&offline.kv, offline.acknowledged)
@@ -176,7 +188,9 @@ impl Mending<'_> {
         if let Some(kv) = self.kv.clone().filter(|_| self.applies()) {
             database::facts(&kv)?;
         }
+        self.memories(examination)?;
         self.manifest(examination)?;
+        self.removed_tenants(examination)?;
         self.definitions(examination)?;
         self.segments(examination)?;
         self.log(examination)?;
@@ -187,6 +201,9 @@ impl Mending<'_> {
         let restored = database::restore(self.directory)?;
         let aside: PathBuf = restored.aside;
         self.step(format!("RocksDB was damaged; a copy of it is in {}", aside.display()));
+        if restored.forgetful {
+            self.all_forgotten();
+        }
         self.step(if restored.emptied {
             "began a new RocksDB"
         } else {

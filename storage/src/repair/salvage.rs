@@ -5,17 +5,18 @@ use std::iter::Peekable;
 use std::path::Path;
 use std::vec::IntoIter;
 
+use crate::deletion::Tombstone;
 use crate::error::Error;
 use crate::index as stored;
 use crate::key::Key;
 use crate::kv::Kv;
 use crate::merge;
-use crate::model::{MetricNo, SeriesId, SeriesKey, TenantId};
+use crate::model::{MetricNo, Sequence, SeriesId, SeriesKey, TenantId};
 use crate::segment::{
     Group, RowEntry, Segment, SegmentFacts, SegmentWriter, SeriesEntry, SeriesPlace, SeriesRows,
 };
 use crate::verify::{
-    Affected, Findings, Part, of_group, of_rows, of_series, read_rows, read_series,
+    Affected, Findings, Part, Removed, of_group, of_rows, of_series, read_rows, read_series,
 };
 
 /// Keys of the table that are looked up at a time.
@@ -27,8 +28,48 @@ pub(crate) struct Kept {
     /// The new segment; `None` if nothing is left, or nothing was to be written.
     pub(crate) facts: Option<SegmentFacts>,
     pub(crate) samples: u64,
-    /// Samples whose series has no definition any more.
-    pub(crate) undefined: u64,
+    /// Samples that a deletion hides: they stay away and are no loss.
+    pub(crate) hidden: u64,
+}
+
+/// What is not to come back.
+pub(crate) struct Hidden<'a> {
+    pub(crate) tombstones: Vec<Tombstone>,
+    pub(crate) removed: &'a Removed,
+}
+
+impl Hidden<'_> {
+    /// Takes out the rows of a series that are hidden, and counts them. Afterwards the sequences of
+    /// rows may be lost, and nobody could tell any more.
+    fn take_out(&self, place: SeriesPlace, rows: &mut SeriesRows) -> u64 {
+        let count = rows.times.len();
+        let own = |tombstone: &&Tombstone| tombstone.tenant == place.tenant;
+        let tombstones: Vec<&Tombstone> = self.tombstones.iter().filter(own).collect();
+        let hides = |time: i64, sequence: u64| {
+            let sequence = Sequence::new(sequence);
+            tombstones.iter().any(|tombstone| tombstone.hides(place.series, time, sequence))
+        };
+        if self.removed.contains(place.tenant) {
+            *rows = SeriesRows::default();
+        } else if rows.times.iter().zip(&rows.sequences).any(|(&time, &at)| hides(time, at)) {
+            let mut kept = SeriesRows::default();
+            let columns = rows.times.iter().zip(&rows.sequences).zip(&rows.values).enumerate();
+            for (index, ((&time, &sequence), &value)) in columns {
+                if hides(time, sequence) {
+                    continue;
+                }
+                let here = |at: u32| usize::try_from(at).is_ok_and(|at| at == index);
+                let meta = rows.metas.iter().find(|(at, _)| here(*at));
+                let new = u32::try_from(kept.times.len()).unwrap_or(u32::MAX);
+                kept.metas.extend(meta.map(|(_, meta)| (new, meta.clone())));
+                kept.times.push(time);
+                kept.sequences.push(sequence);
+                kept.values.push(value);
+            }
+            *rows = kept;
+        }
+        u64::try_from(count.saturating_sub(rows.times.len())).unwrap_or(u64::MAX)
+    }
 }
 
 /// Reads all that is whole in `segment` and writes it to `into`, if that is given. What is not goes to
@@ -36,6 +77,7 @@ pub(crate) struct Kept {
 pub(crate) fn salvage(
     segment: &Segment,
     kv: Option<&Kv>,
+    hidden: &Hidden<'_>,
     into: Option<&Path>,
     lost: &Findings,
 ) -> Result<Kept, Error> {
@@ -56,9 +98,12 @@ pub(crate) fn salvage(
             append(&mut all, more);
         }
         merge::resolve(&mut all);
+        kept.hidden += hidden.take_out(place, &mut all);
+        if all.times.is_empty() {
+            continue;
+        }
         let count = u64::try_from(all.times.len()).unwrap_or(u64::MAX);
         if kv.is_some_and(|kv| metric_of(kv, place.tenant, place.series).is_none()) {
-            kept.undefined += count;
             let affects = Affected {
                 tenant: Some(place.tenant),
                 series: Some((place.series.number(), place.series.number())),

@@ -1,11 +1,9 @@
 //! The manifest and the segments it lists.
 
-use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::fs;
-use std::path::Path;
 
-use super::salvage::{self, salvage};
+use super::salvage::{self, Hidden, salvage};
 use super::{Mending, Mode};
 use crate::error::Error;
 use crate::key::{Fact, Family, Key};
@@ -34,61 +32,10 @@ impl Mending<'_> {
         let Some(kv) = self.kv.clone() else { return Ok(()) };
         let mut listed = offline::manifest_entries(&kv, |_| {}).unwrap_or_default();
         if rebuild && self.applies() {
-            listed = self.choose(listed, &mut batch)?;
+            listed = self.choose(&kv, listed, examination, &mut batch)?;
         }
         self.commit(batch)?;
         self.numbers(&listed)
-    }
-
-    /// Of all files there are, those that are part of the store: without two of them holding the same
-    /// sequences of a partition. Entries whose files are gone stay, to be reported.
-    fn choose(&mut self, listed: Vec<Listed>, batch: &mut Batch) -> Result<Vec<Listed>, Error> {
-        let (mut candidates, gone): (Vec<Listed>, Vec<Listed>) = listed
-            .into_iter()
-            .partition(|(address, _)| Offline::find(self.directory, address).is_some());
-        let known: HashSet<SegmentAddress> =
-            candidates.iter().map(|(address, _)| address.clone()).collect();
-        let root = self.directory.join("segments");
-        for path in recovery::segment_files(&root)? {
-            let address = offline::address_of(&root, &path);
-            let Some(address) = address.filter(|address| !known.contains(address)) else {
-                continue;
-            };
-            match Segment::open(self.directory, address.clone()) {
-                Ok(segment) => candidates.push((address, segment.facts)),
-                Err(error) => {
-                    let moved = offline::quarantine(self.directory, &address)?;
-                    self.lost.error(Part::Segment, &error, Affected::default());
-                    self.step(format!("moved {}", moved.display()));
-                }
-            }
-        }
-        // The widest first: what a merge has made covers what it was made from.
-        candidates.sort_by_key(|(address, facts)| {
-            let (first, last) = facts.sequences;
-            let width = last.number().saturating_sub(first.number());
-            (Reverse(width), Reverse(facts.level), Reverse(known.contains(address)))
-        });
-        let mut chosen: Vec<Listed> = Vec::new();
-        for candidate in candidates {
-            let (address, facts) = &candidate;
-            if chosen.iter().any(|other| overlaps(other, &candidate)) {
-                batch.delete(&manifest::key(address));
-                if self.directory.join(address.path()).is_file() {
-                    let moved = offline::quarantine(self.directory, address)?;
-                    let moved = moved.display();
-                    self.step(format!("moved {moved}: another segment covers its sequences"));
-                }
-                continue;
-            }
-            if !known.contains(address) {
-                self.step(format!("list {} in the manifest again", address.path().display()));
-                batch.put(&manifest::key(address), manifest::encode(facts));
-            }
-            chosen.push(candidate);
-        }
-        chosen.extend(gone);
-        Ok(chosen)
     }
 
     /// Facts that follow from the segments.
@@ -126,6 +73,10 @@ impl Mending<'_> {
             }
         }
         Ok(())
+    }
+
+    fn is_there(&self, listed: &Listed) -> bool {
+        Offline::find(self.directory, &listed.0).is_some()
     }
 
     fn holds(&self, address: &SegmentAddress, undefined: &HashSet<(u32, u32)>) -> bool {
@@ -182,7 +133,11 @@ impl Mending<'_> {
         }
         let mut kept = salvage::Kept::default();
         match (&path, opened) {
-            (None, _) if listed.iter().any(|other| covers(other, address, facts)) => {
+            (None, _)
+                if listed
+                    .iter()
+                    .any(|other| covers(other, address, facts) && self.is_there(other)) =>
+            {
                 self.step(format!("forget {shown}: another segment has what was in it"));
                 return self.commit(batch);
             }
@@ -192,13 +147,15 @@ impl Mending<'_> {
                 let new = SegmentAddress { number: next.max(1), ..address.clone() };
                 let target = self.directory.join(new.path());
                 let into = (self.mode == Mode::Apply).then_some(target.as_path());
-                kept = salvage(&segment, self.kv.as_ref(), into, self.lost)?;
+                let hidden = Hidden { tombstones: self.tombstones()?, removed: &self.removed };
+                kept = salvage(&segment, self.kv.as_ref(), &hidden, into, self.lost)?;
                 if let Some(facts) = &kept.facts {
                     batch.put(&manifest::key(&new), manifest::encode(facts));
                     let next = new.number.saturating_add(1).to_le_bytes().to_vec();
                     batch.put(&Key::Fact(Fact::NextSegment), next);
+                    self.reopen_tombstones(&mut batch)?;
                 }
-                let (samples, of) = (kept.samples, facts.samples);
+                let (samples, of) = (kept.samples, facts.samples.saturating_sub(kept.hidden));
                 let to = new.path();
                 self.step(format!(
                     "{}: {samples} of {of} samples are whole and go to {}",
@@ -215,7 +172,7 @@ impl Mending<'_> {
                 self.lost.add(Part::Segment, shown.to_string(), "missing", all);
             }
         }
-        let lost = facts.samples.saturating_sub(kept.samples);
+        let lost = facts.samples.saturating_sub(kept.samples).saturating_sub(kept.hidden);
         self.repaired.lost_samples = self.repaired.lost_samples.saturating_add(lost);
         if !self.applies() {
             return Ok(());
@@ -224,7 +181,7 @@ impl Mending<'_> {
         // removed at the next start.
         let from = self.directory.join(address.path());
         if from.is_file() {
-            keep_in_quarantine(&from, &self.directory.join(QUARANTINE).join(address.below()))?;
+            offline::keep(self.directory, address)?;
         }
         let Some(kv) = &self.kv else { return Ok(()) };
         kv.commit(batch, Sync::Disk)?;
@@ -236,32 +193,9 @@ impl Mending<'_> {
     }
 }
 
-fn keep_in_quarantine(from: &Path, to: &Path) -> Result<(), Error> {
-    let failed = |source: std::io::Error| Error::io(to, &source);
-    if let Some(folder) = to.parent() {
-        fs::create_dir_all(folder).map_err(failed)?;
-    }
-    if !to.exists() {
-        fs::hard_link(from, to).map_err(failed)?;
-    }
-    for folder in to.ancestors().skip(1).take(4) {
-        fs::File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(|source| Error::io(folder, &source))?;
-    }
-    Ok(())
-}
-
-fn overlaps(a: &Listed, b: &Listed) -> bool {
-    (a.0.tier, a.0.partition) == (b.0.tier, b.0.partition)
-        && a.1.sequences.0 <= b.1.sequences.1
-        && b.1.sequences.0 <= a.1.sequences.1
-}
-
-/// Whether `other` is another segment that holds all sequences of this one.
+/// Whether `other` is another segment that holds all sequences of this one and more: what this one was
+/// merged into. One with the same sequences is a sibling, of other series.
 fn covers(other: &Listed, address: &SegmentAddress, facts: &SegmentFacts) -> bool {
-    other.0.number != address.number
-        && (other.0.tier, other.0.partition) == (address.tier, address.partition)
-        && other.1.sequences.0 <= facts.sequences.0
-        && facts.sequences.1 <= other.1.sequences.1
+    let (a, b) = (other.1.sequences, facts.sequences);
+    offline::home(&other.0) == offline::home(address) && a != b && a.0 <= b.0 && b.1 <= a.1
 }

@@ -1,6 +1,9 @@
 //! What a repair does with an index and a log that contradict themselves: each row of the table takes
 //! something away or adds it, and the repair brings the answers back.
 
+mod forgotten;
+mod segments;
+
 use std::path::{Path, PathBuf};
 
 use super::{Mode, Repaired, repair};

@@ -6,6 +6,7 @@
 //! floors so far are stored, so that a longer policy never brings back a part of what is already
 //! half removed. *Now* is an instant of the store's own, [`passed`], since a clock may be wrong.
 
+mod check;
 mod passed;
 mod plan;
 mod policy;
@@ -14,6 +15,7 @@ mod stored;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
+pub(crate) use check::{are_floors, are_policies};
 use passed::{Doubt, Passed};
 pub use plan::{MetricRetention, RetentionPlan};
 pub use policy::{MetricPattern, POLICIES_MAX, Policies, Policy, RollupPolicy, RollupStep};

@@ -10,13 +10,20 @@ use std::sync::atomic::AtomicBool;
 use super::directory::{Extent, Top};
 use super::open_files::OpenFile;
 use super::reader::decode_footer;
-use super::{FOOTER_LEN, HEADER_LEN, Segment, SegmentAddress, SegmentFacts};
+use super::{FOOTER_LEN, HEADER_LEN, Segment, SegmentAddress, SegmentFacts, SeriesPlace};
 use crate::error::Error;
 
 /// Tops up to this length are searched for when the footer does not say where the top begins.
 const TOP_BYTES_MAX: u64 = 64 << 20;
 
 impl Segment {
+    /// The first and the last series with samples, as the top says. Siblings differ in it.
+    pub(crate) fn span(&self) -> Option<(SeriesPlace, SeriesPlace)> {
+        let groups = || self.top.rows.iter().chain(&self.top.series);
+        let first = groups().map(|group| group.first).min()?;
+        Some((first, groups().map(|group| group.last).max()?))
+    }
+
     /// Opens the file at `path`, of which the manifest says `facts`, as far as its directory can be
     /// found. `None` if it cannot.
     ///

@@ -3,6 +3,7 @@
 //! by group, and the index is compared by sums.
 
 mod database;
+mod forgotten;
 mod index;
 mod log;
 mod problem;
@@ -16,13 +17,13 @@ use std::sync::{Arc, Mutex};
 
 use roaring::RoaringBitmap;
 
+pub(crate) use forgotten::{BadEntry, Removed, tombstones};
 pub(crate) use index::{Inactive, Indexed};
 pub(crate) use log::Logged;
 pub(crate) use problem::Findings;
 pub use problem::{Affected, Part, Problem};
-pub(crate) use segments::{Present, of_group, of_rows, of_series, read_rows, read_series};
+pub(crate) use segments::{Known, Present, of_group, of_rows, of_series, read_rows, read_series};
 
-use crate::deletion::removed_tenants;
 use crate::error::Error;
 use crate::index as stored;
 use crate::key::{Fact, Family, Key};
@@ -128,6 +129,9 @@ pub(crate) struct Examination {
     pub(crate) logged: Option<Logged>,
     /// Series with rows and without a definition.
     pub(crate) undefined: BTreeMap<TenantId, RoaringBitmap>,
+    /// Entries about retention and deletion that do not decode.
+    pub(crate) bad_memories: Vec<BadEntry>,
+    pub(crate) removed: Removed,
     /// RocksDB has entries that cannot be read.
     pub(crate) database_damaged: bool,
     /// RocksDB has lost changes that were acknowledged, or may have.
@@ -169,6 +173,8 @@ pub(crate) fn examine(
         inactive: Vec::new(),
         logged: None,
         undefined: BTreeMap::new(),
+        bad_memories: Vec::new(),
+        removed: Removed::read(None, &offline.directory)?,
         database_damaged: offline.kv.is_err(),
         database_short: database::is_short(offline),
     };
@@ -205,7 +211,14 @@ pub(crate) fn examine(
         }
         examination.database_damaged |= examination.findings.count() > before;
     }
-    let readable = kv.filter(|_| !examination.database_damaged);
+    let mut readable = kv.filter(|_| !examination.database_damaged);
+    if let Some(kv) = readable
+        && let Err(error) = examination.remembered(kv, &offline.directory)
+    {
+        examination.findings.error(Part::Database, &error, Affected::default());
+        examination.database_damaged = true;
+        readable = None;
+    }
     let present = examination.read_segments(&offline.directory, readable, &progress);
     if readable.is_none() {
         let what = "not compared with anything, because RocksDB cannot be read";
@@ -239,51 +252,71 @@ impl Examination {
         let listed: HashSet<PathBuf> =
             self.segments.iter().map(|(address, _)| directory.join(address.path())).collect();
         self.unlisted = files.iter().filter(|path| !listed.contains(*path)).cloned().collect();
-        self.order();
+        self.order(directory);
         self.facts(kv);
         Some(())
     }
 
-    /// Sequence ranges of a partition do not overlap.
-    fn order(&mut self) {
-        let mut order: Vec<_> = self
-            .segments
-            .iter()
-            .map(|(address, facts)| (address.tier, address.partition, facts.sequences, address))
-            .collect();
-        order.sort_by_key(|entry| (entry.0, entry.1, entry.2));
+    /// Retention, deletion, tenants that were removed.
+    fn remembered(&mut self, kv: &Kv, directory: &Path) -> Result<(), Error> {
+        self.bad_memories = forgotten::check(kv, &self.findings)?;
+        self.removed = Removed::read(Some(kv), directory)?;
+        Ok(())
+    }
+
+    /// Sequence ranges of a partition do not overlap, unless they are the same and of disjoint series.
+    fn order(&self, directory: &Path) {
+        type Listed = (SegmentAddress, SegmentFacts);
+        let mut order: Vec<&Listed> = self.segments.iter().collect();
+        order.sort_by_key(|(address, facts)| {
+            (offline::home(address), facts.sequences, address.number)
+        });
+        let same_home = |a: &Listed, b: &Listed| offline::home(&a.0) == offline::home(&b.0);
+        let siblings = |a: &Listed, b: &Listed| same_home(a, b) && a.1.sequences == b.1.sequences;
+        let overlap = |a: &SegmentAddress, b: &SegmentAddress, what: &str| {
+            let what = format!("{what} overlap those of {}", b.path().display());
+            let place = a.path().display().to_string();
+            self.findings.add(Part::Manifest, place, what, Affected::default());
+        };
         for pair in order.windows(2) {
             let [a, b] = pair else { continue };
-            // Those of one range are what a large merge or roll was split into.
-            if (a.0, a.1) == (b.0, b.1) && a.2 != b.2 && b.2.0 <= a.2.1 {
-                let place = a.3.path().display().to_string();
-                let what = format!("sequences overlap those of {}", b.3.path().display());
-                self.findings.add(Part::Manifest, place, what, Affected::default());
+            if !siblings(a, b) && same_home(a, b) && b.1.sequences.0 <= a.1.sequences.1 {
+                overlap(&a.0, &b.0, "sequences");
+            }
+        }
+        for all in order.chunk_by(|a, b| siblings(a, b)).filter(|all| all.len() > 1) {
+            // One that does not open at all is reported for itself.
+            let span = |(address, facts): &Listed| {
+                offline::open_segment(directory, address, facts)?.span()
+            };
+            let mut spans: Vec<_> =
+                all.iter().filter_map(|listed| Some((span(listed)?, &listed.0))).collect();
+            spans.sort_by_key(|(span, address)| (*span, address.number));
+            for pair in spans.windows(2) {
+                let [(a, of_a), (b, of_b)] = pair else { continue };
+                if b.0 <= a.1 {
+                    overlap(of_a, of_b, "sequences and series");
+                }
             }
         }
     }
 
     fn facts(&mut self, kv: &Kv) {
         let fact = |fact| Offline::fact(kv, fact);
-        match fact(Fact::TrimmedTo) {
-            Ok(trimmed) => {
-                let newest = self.segments.iter().map(|(_, facts)| facts.sequences.1.number());
-                if newest.max().is_some_and(|newest| newest > trimmed) {
-                    let what = "less than the last sequence of a segment";
-                    self.findings.add(Part::Facts, "trimmed to", what, Affected::default());
-                }
+        // One that is no number is found with the other entries that do not decode.
+        if let Ok(trimmed) = fact(Fact::TrimmedTo) {
+            let newest = self.segments.iter().map(|(_, facts)| facts.sequences.1.number());
+            if newest.max().is_some_and(|newest| newest > trimmed) {
+                let what = "less than the last sequence of a segment";
+                self.findings.add(Part::Facts, "trimmed to", what, Affected::default());
             }
-            Err(error) => self.findings.error(Part::Facts, &error, Affected::default()),
         }
-        match fact(Fact::NextSegment) {
-            Ok(next) => {
-                let greatest = self.segments.iter().map(|(address, _)| address.number).max();
-                if greatest.is_some_and(|greatest| greatest >= next) {
-                    let what = "not greater than the number of every segment";
-                    self.findings.add(Part::Facts, "next segment", what, Affected::default());
-                }
+        if let Ok(next) = fact(Fact::NextSegment) {
+            let greatest = self.segments.iter().map(|(address, _)| address.number).max();
+            if greatest.is_some_and(|greatest| greatest >= next) {
+                let what = "not greater than the number of every segment";
+                self.findings.add(Part::Facts, "next segment", what, Affected::default());
             }
-            Err(error) => self.findings.error(Part::Facts, &error, Affected::default()),
         }
     }
 
@@ -299,10 +332,12 @@ impl Examination {
         let next = AtomicUsize::new(0);
         let all = Mutex::new((Present::new(), Verified::default(), HashSet::new()));
         let (listed, findings) = (&self.segments, &self.findings);
+        let removed = |tenant| self.removed.contains(tenant);
+        let known = Known { definitions, removed: &removed };
         let work = || {
             while let Some((address, facts)) = listed.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let (checked, whole) =
-                    one_segment(directory, address, facts, definitions, findings, progress);
+                    one_segment(directory, address, facts, &known, findings, progress);
                 let mut all = all.lock().expect("no code panics while it holds the sums");
                 if !whole {
                     all.2.insert(address.number);
@@ -334,10 +369,9 @@ impl Examination {
         let indexed = index::check(kv, findings, &mut self.verified)?;
         let logged = log::check(kv, trimmed, findings, &mut self.verified)?;
         self.inactive = index::check_activity(kv, present, &indexed.defined, findings)?;
-        // Of a removed tenant rows are left until their segments have been written again.
-        let removed = removed_tenants(kv)?;
+        let removed = &self.removed;
         let rows = present.iter().map(|((tenant, _), ids)| (tenant, ids)).chain(&logged.present);
-        for (tenant, ids) in rows.filter(|(tenant, _)| !removed.contains(tenant)) {
+        for (tenant, ids) in rows.filter(|(tenant, _)| !removed.contains(**tenant)) {
             let unknown = indexed.defined.get(tenant).map_or(ids.clone(), |known| ids - known);
             if !unknown.is_empty() {
                 *self.undefined.entry(*tenant).or_default() |= unknown;
@@ -364,7 +398,7 @@ fn one_segment(
     directory: &Path,
     address: &SegmentAddress,
     facts: &SegmentFacts,
-    definitions: Option<&segments::Definitions<'_>>,
+    known: &Known<'_>,
     findings: &Findings,
     progress: &Progress<'_>,
 ) -> (Option<segments::Checked>, bool) {
@@ -378,7 +412,7 @@ fn one_segment(
             of_this.error(Part::Segment, &error, all);
             None
         }
-        Ok(segment) => Some(segments::check(&segment, definitions, &of_this, progress)),
+        Ok(segment) => Some(segments::check(&segment, known, &of_this, progress)),
         Err(error) => {
             let moved = directory.join(offline::QUARANTINE).join(address.below());
             if moved.is_file() {
@@ -416,13 +450,23 @@ pub(crate) fn verify_open(shared: &Shared) -> Result<Verified, Error> {
     if let Some(missing) = shared.live.quarantined().first() {
         return Err(Error::corrupt("segment", format!("{}: {missing}", missing.path.display())));
     }
+    verify_live(shared)
+}
+
+/// Reads the segments of an open store but those that are in quarantine.
+pub(crate) fn verify_live(shared: &Shared) -> Result<Verified, Error> {
     let moment = shared.live.moment();
     let mut verified = Verified::default();
     let progress = Progress::new(0, &|_, _| {});
     let definitions = |places: &[SeriesPlace]| canonicals(&shared.kv, places);
+    let removed = |tenant: TenantId| {
+        tenant.number() <= shared.index.removed_upto()
+            && shared.index.tenant_by_id(tenant).is_none()
+    };
+    let known = Known { definitions: Some(&definitions), removed: &removed };
     for segment in moment.segments.iter().chain(moment.rollups.iter()) {
         let findings = Findings::default();
-        let checked = segments::check(segment, Some(&definitions), &findings, &progress);
+        let checked = segments::check(segment, &known, &findings, &progress);
         for ((tenant, _), ids) in &checked.present {
             undefined(shared, segment, *tenant, ids)?;
         }

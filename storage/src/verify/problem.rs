@@ -27,6 +27,10 @@ pub enum Part {
     Block,
     /// The series table of a segment.
     SeriesTable,
+    /// Policies of retention, and what had expired when they changed.
+    Retention,
+    /// Deletions, and what they hide.
+    Deletion,
     /// Tenants, metrics and definitions of series.
     Definition,
     /// Series by hash and posting lists.
@@ -51,6 +55,8 @@ impl Part {
             Part::Directory => "directory",
             Part::Block => "block",
             Part::SeriesTable => "series table",
+            Part::Retention => "retention",
+            Part::Deletion => "deletion",
             Part::Definition => "definition",
             Part::Posting => "posting",
             Part::Activity => "activity",

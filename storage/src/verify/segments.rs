@@ -21,6 +21,13 @@ pub(crate) type Present = BTreeMap<(TenantId, i32), RoaringBitmap>;
 pub(crate) type Definitions<'a> =
     dyn Fn(&[SeriesPlace]) -> Result<Vec<Option<Vec<u8>>>, Error> + Sync + 'a;
 
+/// What else is known of what a segment should hold.
+pub(crate) struct Known<'a> {
+    pub(crate) definitions: Option<&'a Definitions<'a>>,
+    /// Whether a tenant was removed: nothing is said of its series any more, not even in tables.
+    pub(crate) removed: &'a (dyn Fn(TenantId) -> bool + Sync),
+}
+
 /// What the check of one segment has found out.
 #[derive(Default)]
 pub(crate) struct Checked {
@@ -41,7 +48,7 @@ pub(crate) struct Checked {
 /// Reads all of a segment.
 pub(crate) fn check(
     segment: &Segment,
-    definitions: Option<&Definitions<'_>>,
+    known: &Known<'_>,
     findings: &Findings,
     progress: &Progress<'_>,
 ) -> Checked {
@@ -66,7 +73,7 @@ pub(crate) fn check(
     checked.last = None;
     for group in segment.table_groups() {
         let done = segment.table_group(group).and_then(|entries| {
-            checked.table_group(segment, group, &entries, definitions, findings)
+            checked.table_group(segment, group, &entries, known.definitions, findings)
         });
         if let Err(error) = done {
             checked.damaged = true;
@@ -74,7 +81,7 @@ pub(crate) fn check(
         }
         checked.accounted += u64::from(group.extent.length);
     }
-    checked.sums(segment, findings);
+    checked.sums(segment, known, findings);
     checked
 }
 
@@ -328,7 +335,7 @@ impl Checked {
         Ok(())
     }
 
-    fn sums(&mut self, segment: &Segment, findings: &Findings) {
+    fn sums(&mut self, segment: &Segment, known: &Known<'_>, findings: &Findings) {
         if self.damaged {
             return;
         }
@@ -347,7 +354,8 @@ impl Checked {
         }
         let listed = segment.facts.level == 0
             || self.present.iter().all(|((tenant, _), ids)| {
-                self.tabled.get(tenant).is_some_and(|tabled| ids.is_subset(tabled))
+                (known.removed)(*tenant)
+                    || self.tabled.get(tenant).is_some_and(|tabled| ids.is_subset(tabled))
             });
         if !listed {
             wrong("series table (without some of the series)");

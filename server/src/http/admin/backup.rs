@@ -193,7 +193,7 @@ async fn snapshot(
         let list = store.snapshot(&to)?;
         Ok(json!({
             "to": to.display().to_string(), "files": list.files(), "bytes": list.bytes(),
-            "newest": list.newest.number(),
+            "newest": list.newest.number(), "without": list.without(),
         }))
     };
     services.pool.run(run).await.map(|made| (StatusCode::CREATED, Json(made)))
