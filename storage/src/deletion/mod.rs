@@ -1,7 +1,7 @@
 //! Deletion of samples by selector and span of time.
 //!
 //! A deletion first hides: its tombstone is durable and in force when [`Store::delete`] returns. Its
-//! space comes back when [`sweep`](crate::sweep) has rewritten every segment that holds hidden rows;
+//! space comes back when the sweeper has rewritten every segment that holds hidden rows;
 //! then the tombstone goes. The record of a deletion stays as an audit trail.
 
 mod again;

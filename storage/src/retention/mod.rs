@@ -2,9 +2,9 @@
 //!
 //! A *floor* is the instant before which samples of a metric have expired: now less what its policy
 //! keeps. Reads hide what lies before it, at once; flushes and merges leave it out, and
-//! [`sweep`](crate::sweep) removes files. What has expired stays expired: when policies change, the
+//! the sweeper removes files. What has expired stays expired: when policies change, the
 //! floors so far are stored, so that a longer policy never brings back a part of what is already
-//! half removed. *Now* is an instant of the store's own, [`passed`], since a clock may be wrong.
+//! half removed. *Now* is an instant of the store's own, `passed`, since a clock may be wrong.
 
 mod check;
 mod passed;

@@ -2,9 +2,9 @@
 //! minutes or an hour, for metrics whose policy asks for them.
 //!
 //! A rollup of a day is a segment like those of samples, in a tier of its own; a row of it is one
-//! component of one slot, and its time carries the component in its upper part. The [`roller`] makes
+//! component of one slot, and its time carries the component in its upper part. The `roller` makes
 //! it when the day is over and quiet, and makes it anew when something of the day has changed since. A
-//! [`Record`] says what it was made of; while anything of the day is newer, samples are read. What has
+//! record says what it was made of; while anything of the day is newer, samples are read. What has
 //! expired of the samples is *frozen* in the rollup: its slots are carried on as they are, and a
 //! deletion takes those away that it overlaps.
 
