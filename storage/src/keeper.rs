@@ -175,7 +175,8 @@ impl Keeper<'_> {
             if !may_trim {
                 return Ok(false);
             }
-            // A segment takes half of its part of the log at most.
+            // An estimate, half of the log's bytes: a disk that fills all the same fails the flush,
+            // and the log stays.
             shared.space.fits(generation.log_bytes / 2)?;
             flush::flush(shared, &generation)?;
             shared.regulate();

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
+use moneta_storage::Store;
 use moneta_storage::deletion::{Deletion, DeletionPlan, DeletionRequest, DeletionState};
 use moneta_storage::model::{
     DimensionMatcher, Pattern, Selector, TimeRange, Timestamp, ValueMatcher,
@@ -197,16 +198,18 @@ async fn list(State(services): State<Arc<Services>>) -> Result<Json<Value>, Fail
     services.pool.run(all).await
 }
 
+/// The deletion with the number of a path.
+fn find(store: &Store, number: &str) -> Result<Deletion, Failure> {
+    let missing = || Failure::not_found(format!("there is no deletion {number}"));
+    store.deletion(number.parse().map_err(|_| missing())?)?.ok_or_else(missing)
+}
+
 async fn show(
     State(services): State<Arc<Services>>,
     Path(number): Path<String>,
 ) -> Result<Json<Value>, Failure> {
     let store = services.store.clone();
-    let one = move || {
-        let missing = || Failure::not_found(format!("there is no deletion {number}"));
-        let number = number.parse().map_err(|_| missing())?;
-        document(store.deletion(number)?.map(DeletionDocument::from).ok_or_else(missing)?)
-    };
+    let one = move || document(DeletionDocument::from(find(&store, &number)?));
     services.pool.run(one).await
 }
 
@@ -216,12 +219,8 @@ async fn cancel(
 ) -> Result<Json<Value>, Failure> {
     let store = services.store.clone();
     let one = move || {
-        let missing = || Failure::not_found(format!("there is no deletion {number}"));
-        let number = number.parse().map_err(|_| missing())?;
-        if store.deletion(number)?.is_none() {
-            return Err(missing());
-        }
-        document(DeletionDocument::from(store.cancel_deletion(number)?))
+        let found = find(&store, &number)?;
+        document(DeletionDocument::from(store.cancel_deletion(found.number)?))
     };
     services.pool.run(one).await
 }
