@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use moneta_storage::clock::ManualClock;
 use moneta_storage::model::{TenantId, TimeRange, Timestamp};
+use moneta_storage::repair::{self, repair};
 use moneta_storage::verify::verify;
 use moneta_storage::{Error, ErrorKind, Store, StoreConfig};
 use moneta_tests::{key, open, write};
@@ -171,6 +172,55 @@ fn a_file_that_was_never_committed_is_removed() {
     drop(open(directory.path(), NOW).unwrap());
     assert!(!orphan.exists());
     assert_eq!(segment_files(directory.path()).len(), 2);
+}
+
+/// A file without an entry may be all that is left of a segment that is missing.
+#[test]
+fn nothing_is_removed_while_a_segment_is_missing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _tenant) = stored(directory.path());
+    drop(store);
+    let files = segment_files(directory.path());
+    let renamed = files[0].with_file_name("000000000099.seg");
+    fs::rename(&files[0], &renamed).unwrap();
+    let (store, _clock) = open(directory.path(), NOW).unwrap();
+    assert_eq!(store.stats().quarantined, 1);
+    drop(store);
+    let below = renamed.strip_prefix(directory.path().join("segments")).unwrap();
+    let aside = directory.path().join("quarantine").join(below);
+    assert!(!renamed.exists() && aside.is_file());
+    // The next start finds a hole and a number in use; a repair of the hole leaves the file too.
+    fs::rename(&aside, &renamed).unwrap();
+    repair(directory.path(), repair::Mode::Apply, &|_, _| {}).unwrap();
+    drop(open(directory.path(), NOW).unwrap());
+    assert!(!renamed.exists() && aside.is_file());
+}
+
+#[test]
+fn a_folder_of_another_layout_is_refused_and_left_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _tenant) = stored(directory.path());
+    drop(store);
+    let segments = directory.path().join("segments");
+    fs::rename(segments.join("tier-0"), segments.join("class-0")).unwrap();
+    let error = open(directory.path(), NOW).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("class-0 is no folder of format version 1"), "{error}");
+    let error = verify(directory.path(), &|_, _| {}).unwrap_err().to_string();
+    assert!(error.contains("class-0 is no folder of format version 1"), "{error}");
+    fs::rename(segments.join("class-0"), segments.join("tier-0")).unwrap();
+    let (store, _clock) = open(directory.path(), NOW).unwrap();
+    assert_eq!(store.stats().quarantined, 0);
+}
+
+#[test]
+fn a_file_at_no_segments_place_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _tenant) = stored(directory.path());
+    drop(store);
+    let copy = segment_files(directory.path())[0].with_file_name("before the upgrade.seg");
+    fs::write(&copy, b"somebody's").unwrap();
+    drop(open(directory.path(), NOW).unwrap());
+    assert!(copy.is_file());
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::key::{self, Fact, Family, Key};
 use crate::kv::{Kv, KvSizes};
 use crate::manifest;
+use crate::recovery;
 use crate::segment::{Segment, SegmentAddress, SegmentFacts};
 use crate::store;
 
@@ -53,6 +54,12 @@ impl Offline {
         } else {
             Err(Error::corrupt("or missing content", rocksdb.join("CURRENT").display().to_string()))
         };
+        recovery::check_layout(directory)?;
+        if let Some(error @ Error::Invalid(_)) =
+            kv.as_ref().ok().and_then(|kv| recovery::is_of_this_version(kv).err())
+        {
+            return Err(error); // What it could be taken for is damage.
+        }
         let acknowledged = acknowledged::recorded(directory)?;
         Ok(Offline { directory: directory.to_path_buf(), kv, acknowledged, _lock: lock })
     }

@@ -1,7 +1,7 @@
 //! Opening a data directory: check the format, load what the manifest lists, remove what it does not,
 //! replay the log.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use crate::kv::{Batch, Kv, KvSizes, Sync};
 use crate::live::Live;
 use crate::manifest;
 use crate::model::{Sequence, TenantId, Timestamp};
+use crate::offline;
 use crate::output::metric_lookup;
 use crate::quarantine::{self, Quarantined};
 use crate::retention::Retention;
@@ -75,6 +76,7 @@ pub(crate) fn open(
     let mut live = Live::default();
     let Found { segments, quarantined, orphans, greatest } =
         open_segments(directory, &kv, config.strict)?;
+    let incomplete = lost.is_some() || !quarantined.is_empty();
     live.set_quarantined(quarantined);
     {
         let mut state = live.lock();
@@ -87,7 +89,7 @@ pub(crate) fn open(
         last_arrival = last_arrival.max(Timestamp::from_millis(floor.cast_signed()));
     }
     fail_point::pass(Point::RecoveryLoaded);
-    put_away(&orphans, lost.is_some())?;
+    put_away(directory, &orphans, incomplete)?;
     sync(directory)?;
     if let Some(lost) = &lost {
         tracing::error!(lost, "acknowledged writes are missing; starting with what is there");
@@ -125,17 +127,17 @@ fn sync(directory: &Path) -> Result<(), Error> {
 }
 
 /// Removes segment files that no manifest lists: flushes and merges that did not come to their commit.
-/// Where the log has lost something they may hold it, and are only put aside.
-fn put_away(orphans: &[PathBuf], lost: bool) -> Result<(), Error> {
-    for path in orphans {
-        let done = if lost {
-            tracing::warn!(path = %path.display(), "putting aside a segment file without a manifest entry");
-            fs::rename(path, path.with_extension("orphan"))
+/// Where something is missing they may hold it, and go to quarantine.
+fn put_away(directory: &Path, orphans: &[SegmentAddress], incomplete: bool) -> Result<(), Error> {
+    for address in orphans {
+        let path = directory.join(address.path());
+        if incomplete {
+            let moved = offline::quarantine(directory, address)?;
+            tracing::warn!(path = %moved.display(), "put aside a segment file without a manifest entry");
         } else {
             tracing::info!(path = %path.display(), "removing a segment file that was never committed");
-            fs::remove_file(path)
-        };
-        done.map_err(|source| Error::io(path, &source))?;
+            fs::remove_file(&path).map_err(|source| Error::io(&path, &source))?;
+        }
     }
     Ok(())
 }
@@ -151,29 +153,58 @@ fn fact(kv: &Kv, fact: Fact) -> Result<Option<u64>, Error> {
 }
 
 fn check_format(directory: &Path, kv: &Kv) -> Result<(), Error> {
-    match kv.get(&Key::Fact(Fact::FormatVersion))? {
-        None if !segment_files(&directory.join("segments"))?.is_empty() => {
-            let rocksdb = directory.join("rocksdb");
-            Err(Error::corrupt(
-                "or missing content (there are segments)",
-                rocksdb.display().to_string(),
-            ))
-        }
-        None => {
-            let mut batch = Batch::default();
-            let version = FORMAT_VERSION.to_le_bytes().to_vec();
-            batch.put(&Key::Fact(Fact::FormatVersion), version);
-            kv.commit(batch, Sync::Disk)
-        }
-        Some(version) if version == FORMAT_VERSION.to_le_bytes() => Ok(()),
-        Some(version) => {
-            let found = version.as_chunks::<4>().0.first().map(|bytes| u32::from_le_bytes(*bytes));
-            Err(Error::Invalid(format!(
-                "the data directory has format version {}, this program reads version {FORMAT_VERSION}",
-                found.map_or("?".to_owned(), |found| found.to_string())
-            )))
+    check_layout(directory)?;
+    if is_of_this_version(kv)? {
+        return Ok(());
+    }
+    if !segment_files(&directory.join("segments"))?.is_empty() {
+        let rocksdb = directory.join("rocksdb").display().to_string();
+        return Err(Error::corrupt("or missing content (there are segments)", rocksdb));
+    }
+    let mut batch = Batch::default();
+    batch.put(&Key::Fact(Fact::FormatVersion), FORMAT_VERSION.to_le_bytes().to_vec());
+    kv.commit(batch, Sync::Disk)
+}
+
+/// Whether RocksDB says that it is of this version; not if it says nothing.
+///
+/// # Errors
+/// `Invalid` if it is of another one.
+pub(crate) fn is_of_this_version(kv: &Kv) -> Result<bool, Error> {
+    let Some(version) = kv.get(&Key::Fact(Fact::FormatVersion))? else { return Ok(false) };
+    if version == FORMAT_VERSION.to_le_bytes() {
+        return Ok(true);
+    }
+    let found = version.as_chunks::<4>().0.first().map(|bytes| u32::from_le_bytes(*bytes));
+    Err(Error::Invalid(format!(
+        "the data directory has format version {}, this program reads version {FORMAT_VERSION}",
+        found.map_or("?".to_owned(), |found| found.to_string())
+    )))
+}
+
+/// Refuses folders below `segments/` that this program did not make: it would take what they hold for
+/// missing.
+pub(crate) fn check_layout(directory: &Path) -> Result<(), Error> {
+    let segments = directory.join("segments");
+    let failed = |source| Error::io(&segments, &source);
+    let entries = match fs::read_dir(&segments) {
+        Ok(entries) => entries,
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(failed(source)),
+    };
+    for entry in entries {
+        let path = entry.map_err(failed)?.path();
+        let is_tier =
+            |name: &str| name.strip_prefix("tier-").is_some_and(|n| n.parse::<u8>().is_ok());
+        let known = path.file_name().and_then(|name| name.to_str()).is_some_and(is_tier);
+        if path.is_dir() && !known {
+            return Err(Error::Invalid(format!(
+                "{} is no folder of format version {FORMAT_VERSION}: another program or version wrote it",
+                path.display()
+            )));
         }
     }
+    Ok(())
 }
 
 /// What lies under `segments/`.
@@ -183,8 +214,8 @@ struct Found {
     /// Those of the manifest that did not open.
     quarantined: Vec<Quarantined>,
     /// Files that the manifest does not list.
-    orphans: Vec<PathBuf>,
-    /// The greatest number of any file.
+    orphans: Vec<SegmentAddress>,
+    /// The greatest number of any file, those in quarantine included.
     greatest: u64,
 }
 
@@ -216,18 +247,25 @@ fn open_segments(directory: &Path, kv: &Kv, strict: bool) -> Result<Found, Error
         }
         Ok::<_, Error>(true)
     })?;
-    let known: std::collections::HashSet<PathBuf> = segments
-        .iter()
-        .map(|segment: &Arc<Segment>| directory.join(segment.address.path()))
-        .collect();
-    let mut greatest = segments.iter().map(|segment| segment.address.number).max().unwrap_or(0);
+    let known: HashSet<&SegmentAddress> =
+        segments.iter().map(|segment: &Arc<Segment>| &segment.address).collect();
+    let mut greatest = 0;
     let mut orphans = Vec::new();
-    for path in segment_files(&directory.join("segments"))? {
+    let root = directory.join("segments");
+    for path in segment_files(&root)? {
+        match offline::address_of(&root, &path) {
+            Some(address) if directory.join(address.path()) == path => {
+                greatest = greatest.max(address.number);
+                if !known.contains(&address) {
+                    orphans.push(address);
+                }
+            }
+            _ => tracing::warn!(path = %path.display(), "not a file of this store: left alone"),
+        }
+    }
+    for path in segment_files(&directory.join(offline::QUARANTINE))? {
         let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
         greatest = greatest.max(number.unwrap_or(0));
-        if !known.contains(&path) {
-            orphans.push(path);
-        }
     }
     Ok(Found { segments, quarantined, orphans, greatest })
 }

@@ -66,10 +66,30 @@ impl Mending<'_> {
             None => examination.segments.clone(),
         };
         let undefined = self.still_undefined(examination);
+        if listed.iter().any(|entry| !self.is_there(entry)) {
+            self.keep_unlisted(&listed)?;
+        }
         for (address, facts) in &listed {
             let damaged = examination.damaged.contains(&address.number);
             if damaged || !undefined.is_empty() && self.holds(address, &undefined) {
                 self.one_segment(address, facts, &listed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts files without an entry aside, since the next start would remove them. Where a segment is gone
+    /// one of them may hold what was in it.
+    fn keep_unlisted(&mut self, listed: &[Listed]) -> Result<(), Error> {
+        let root = self.directory.join("segments");
+        for path in recovery::segment_files(&root)? {
+            let Some(address) = offline::address_of(&root, &path) else { continue };
+            if listed.iter().any(|(known, _)| *known == address) {
+                continue;
+            }
+            self.step(format!("put aside {}, which has no entry", path.display()));
+            if self.applies() {
+                offline::quarantine(self.directory, &address)?;
             }
         }
         Ok(())
