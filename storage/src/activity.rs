@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use crate::census::{self, Stretch};
+use crate::census::{self, Scope};
 use crate::deletion::Tombstone;
 use crate::error::Error;
 use crate::fail_point::{self, Point};
@@ -20,37 +20,40 @@ use crate::key::{self, Family, Key};
 use crate::kv::{Batch, Sync};
 use crate::model::{TenantId, TimeRange, Timestamp};
 use crate::output::metric_lookup;
-use crate::segment::{PARTITION_MS, partition_of};
+use crate::segment::{PARTITION_MS, SeriesPlace, partition_of};
 use crate::threads::Shared;
 
-/// Tenant and day.
-type Day = (TenantId, i32);
-
-/// Makes the index say of `days` what is stored, for all tenants. On the keeper's thread alone: it is
-/// the one that adds to the activity index. Days of which a segment is in quarantine are left alone: a
-/// repair may bring back what is noted of them.
-pub(crate) fn correct(shared: &Shared, mut days: BTreeSet<i32>) -> Result<(), Error> {
-    for missing in shared.live.quarantined() {
-        days.remove(&missing.address.partition);
-    }
-    if days.is_empty() {
+/// Makes the index say of a day what is stored, for all tenants. On the keeper's thread alone: it is
+/// the one that adds to the activity index. A day of which a segment is in quarantine is left alone: a
+/// repair may bring back what is noted of it.
+pub(crate) fn correct(shared: &Shared, day: i32) -> Result<(), Error> {
+    if shared.live.quarantined().iter().any(|missing| missing.address.partition == day) {
         return Ok(());
     }
     shared.cache.forget_days();
-    for tenant in shared.index.tenants() {
+    let tenants = shared.index.tenants();
+    for &tenant in &tenants {
         if let Some(tenant) = shared.index.tenant_by_id(tenant) {
             tenant.count_removal();
         }
     }
     // What is committed from here on has been looked at with the new counts.
     clean::pass_committer(shared)?;
-    let stored = stored(shared, &mut days)?;
+    let stored = match stored(shared, day) {
+        Err(error @ Error::Corrupt { .. }) => {
+            tracing::error!(%error, day, "the activity of a day is left as it is");
+            return Ok(());
+        }
+        stored => stored?,
+    };
     let mut batch = Batch::default();
-    for (day, ids) in noted(shared, &days)? {
-        match stored.get(&day) {
-            Some(there) if *there == ids => {}
-            Some(there) => batch.put(&Key::Activity(day.0, day.1), id_set::encode(there)),
-            None => batch.delete(&Key::Activity(day.0, day.1)),
+    for tenant in tenants {
+        let key = Key::Activity(tenant, day);
+        let Some(noted) = shared.kv.get(&key)? else { continue };
+        match stored.get(&tenant) {
+            Some(there) if *there == id_set::decode(&noted)? => {}
+            Some(there) => batch.put(&key, id_set::encode(there)),
+            None => batch.delete(&key),
         }
     }
     fail_point::pass(Point::ActivityBefore);
@@ -59,55 +62,25 @@ pub(crate) fn correct(shared: &Shared, mut days: BTreeSet<i32>) -> Result<(), Er
     Ok(())
 }
 
-/// Which series have rows on `days`. A day of which a segment cannot be read is taken out.
-fn stored(
-    shared: &Shared,
-    days: &mut BTreeSet<i32>,
-) -> Result<BTreeMap<Day, RoaringBitmap>, Error> {
-    let mut found: BTreeMap<Day, RoaringBitmap> = BTreeMap::new();
+/// Which series have rows on a day.
+fn stored(shared: &Shared, day: i32) -> Result<BTreeMap<TenantId, RoaringBitmap>, Error> {
+    let mut found: BTreeMap<TenantId, RoaringBitmap> = BTreeMap::new();
     let metric_of = metric_lookup(&shared.index);
     let moment = shared.live.moment();
-    let wanted = days.clone();
-    let mut note = |stretch: &Stretch<'_>| {
-        let first = partition_of(stretch.times.start.millis());
-        let last = partition_of(stretch.times.end.millis().saturating_sub(1));
-        for &day in wanted.range(first..=last) {
-            let ids = found.entry((stretch.place.tenant, day)).or_default();
-            ids.insert(stretch.place.series.number());
-        }
+    let mut note = |place: SeriesPlace| {
+        found.entry(place.tenant).or_default().insert(place.series.number());
         Ok(())
     };
-    census::of_head(&moment, &metric_of, &mut note)?;
-    for segment in moment.segments.iter() {
-        if days.contains(&segment.address.partition) {
-            match census::of_segment(segment, &metric_of, &mut note) {
-                Err(error @ Error::Corrupt { .. }) => {
-                    tracing::error!(%error, "the activity of its day is left as it is");
-                    days.remove(&segment.address.partition);
-                }
-                done => done?,
-            }
-        }
-    }
-    for segment in moment.rollups.iter().filter(|rollup| days.contains(&rollup.address.partition)) {
-        census::of_segment(segment, &metric_of, |stretch| {
-            let ids = found.entry((stretch.place.tenant, segment.address.partition)).or_default();
-            ids.insert(stretch.place.series.number());
-            Ok(())
-        })?;
-    }
-    Ok(found)
-}
-
-/// What the index says of `days`.
-fn noted(shared: &Shared, days: &BTreeSet<i32>) -> Result<Vec<(Day, RoaringBitmap)>, Error> {
-    let mut found = Vec::new();
-    each_day(shared, |tenant, day, ids| {
-        if days.contains(&day) {
-            found.push(((tenant, day), id_set::decode(ids)?));
-        }
-        Ok(())
+    census::of_head(&moment, &metric_of, |stretch| {
+        let first = partition_of(stretch.times.start.millis());
+        let last = partition_of(stretch.times.end.millis().saturating_sub(1));
+        if (first..=last).contains(&day) { note(stretch.place) } else { Ok(()) }
     })?;
+    for segment in moment.segments.iter().chain(moment.rollups.iter()) {
+        if segment.address.partition == day {
+            census::of_segment(segment, Scope::ALL, &metric_of, |stretch| note(stretch.place))?;
+        }
+    }
     Ok(found)
 }
 

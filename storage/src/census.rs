@@ -44,23 +44,59 @@ impl Stretch<'_> {
     }
 }
 
-/// Calls `each` with every stretch of a segment. Metrics of rows come from `metric_of`.
+/// Of what a census is wanted. It may count more: whole blocks are looked at.
+#[derive(Clone, Copy)]
+pub(crate) struct Scope {
+    /// `None`: all.
+    pub(crate) tenant: Option<TenantId>,
+    pub(crate) times: TimeRange,
+}
+
+impl Scope {
+    pub(crate) const ALL: Scope = Scope { tenant: None, times: TimeRange::ALL };
+
+    /// Whether something between two places may belong to it.
+    fn meets(&self, first: SeriesPlace, last: SeriesPlace, times: TimeRange) -> bool {
+        self.tenant.is_none_or(|tenant| first.tenant <= tenant && tenant <= last.tenant)
+            && times.start < self.times.end
+            && self.times.start < times.end
+    }
+}
+
+/// Calls `each` with every stretch of a segment, a group of the directory at a time. Metrics of rows
+/// come from `metric_of`.
 pub(crate) fn of_segment(
     segment: &Segment,
+    scope: Scope,
     metric_of: &dyn Fn(TenantId, SeriesId) -> MetricNo,
     mut each: impl FnMut(&Stretch<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    for entry in segment.all_row_blocks()? {
-        let rows = segment.with_row_block(&entry, |block| block.with_series(block.series()?))?;
-        of_rows(entry.first.tenant, &rows, metric_of, &mut each)?;
+    for group in segment.row_groups() {
+        if !scope.meets(group.first, group.last, group.times) {
+            continue;
+        }
+        for entry in segment.row_group(group)? {
+            if scope.meets(entry.first, entry.last, entry.times) {
+                let rows =
+                    segment.with_row_block(&entry, |block| block.with_series(block.series()?))?;
+                of_rows(entry.first.tenant, &rows, metric_of, &mut each)?;
+            }
+        }
     }
-    for entry in segment.all_series_blocks()? {
-        each(&Stretch {
-            place: entry.place,
-            times: entry.times,
-            rows: u64::from(entry.count),
-            inside: Inside::Block(segment, &entry),
-        })?;
+    for group in segment.series_groups() {
+        if !scope.meets(group.first, group.last, group.times) {
+            continue;
+        }
+        for entry in segment.series_group(group)? {
+            if scope.meets(entry.place, entry.place, entry.times) {
+                each(&Stretch {
+                    place: entry.place,
+                    times: entry.times,
+                    rows: u64::from(entry.count),
+                    inside: Inside::Block(segment, &entry),
+                })?;
+            }
+        }
     }
     Ok(())
 }

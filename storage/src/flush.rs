@@ -45,6 +45,7 @@ pub(crate) fn flush(shared: &Shared, generation: &Generation) -> Result<(), Erro
     shared.feed.trimmed(generation.last);
     Change { batch, removed: Vec::new(), added }.commit(shared, |live| {
         live.closed.pop_front();
+        live.activity_moves += 1;
         shared.head_log_bytes.store(live.log_bytes(), Ordering::Relaxed);
     })?;
     shared.kv.flush_all()?;

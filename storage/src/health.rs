@@ -1,7 +1,5 @@
 //! What an operator must know of a store: whether it takes writes, and what it has lost.
 
-use std::sync::mpsc;
-
 use crate::keeper::Order;
 use crate::store::Store;
 
@@ -42,10 +40,7 @@ impl Store {
     /// so by itself, every second.
     pub fn look_at_disk(&self) {
         self.shared.space.look();
-        let (reply, answer) = mpsc::sync_channel(1);
-        if self.shared.keeper.order(Order::Look(reply)).is_ok() {
-            // Gone if the store is closing: nothing is tried then.
-            let _ = answer.recv();
-        }
+        // Gone if the store is closing: nothing is tried then.
+        let _ = self.shared.keeper.ask(Order::Look);
     }
 }

@@ -1,7 +1,6 @@
 //! The keeper: one thread that keeps the head in shape. It sorts batches into runs, merges runs, and
 //! flushes generations into segments. Merging segments is the [merger](crate::merge::merger)'s.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
@@ -12,6 +11,7 @@ use crate::error::Error;
 use crate::flush;
 use crate::head::{RUNS_PER_LEVEL, Run, SORT_ROWS};
 use crate::journal;
+use crate::orders;
 use crate::output::metric_lookup;
 use crate::threads::Shared;
 
@@ -22,36 +22,16 @@ pub(crate) enum Order {
     /// Look whether there is something to do.
     Nudge,
     /// The same, and say when it is done.
-    Look(SyncSender<()>),
+    Look(SyncSender<Result<(), Error>>),
     /// Write the head into segments.
     Flush(SyncSender<Result<(), Error>>),
-    /// Make the activity index say of some days what is stored.
-    CorrectActivity(BTreeSet<i32>, SyncSender<Result<(), Error>>),
+    /// Make the activity index say of a day what is stored.
+    CorrectActivity(i32, SyncSender<Result<(), Error>>),
     Stop,
 }
 
-/// How other threads reach the keeper.
-pub(crate) struct Handle {
-    /// An order that is still inside when the receiver goes is dropped, and its reply with it.
-    orders: SyncSender<Order>,
-}
-
-impl Handle {
-    pub(crate) fn new() -> (Self, Receiver<Order>) {
-        let (orders, inbox) = mpsc::sync_channel(16);
-        (Handle { orders }, inbox)
-    }
-
-    /// Tells the keeper that there may be something to do. Lost when orders wait already: it will
-    /// look after them anyway.
-    pub(crate) fn nudge(&self) {
-        let _ = self.orders.try_send(Order::Nudge);
-    }
-
-    pub(crate) fn order(&self, order: Order) -> Result<(), Error> {
-        let gone = |_| Error::Stopped { reason: "the store is closed".into() };
-        self.orders.send(order).map_err(gone)
-    }
+impl orders::Order for Order {
+    const NUDGE: Self = Order::Nudge;
 }
 
 /// Serves orders until told to stop.
@@ -63,11 +43,11 @@ pub(crate) fn run(shared: &Arc<Shared>, inbox: &Receiver<Order>) {
             // Those who asked may have gone; then nobody needs the answer.
             Ok(Order::Look(reply)) => {
                 keeper.look();
-                let _ = reply.send(());
+                drop(reply.send(Ok(())));
             }
             Ok(Order::Flush(reply)) => drop(reply.send(shared.after_flush(keeper.flush()))),
-            Ok(Order::CorrectActivity(days, reply)) => {
-                drop(reply.send(activity::correct(shared, days)));
+            Ok(Order::CorrectActivity(day, reply)) => {
+                drop(reply.send(activity::correct(shared, day)));
             }
             Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
         }

@@ -18,7 +18,7 @@ use crate::key::{self, Family, Key};
 type Db = DBWithThreadMode<MultiThreaded>;
 
 /// Trimmed log records in table files may take so much space.
-const TRIMMED_BYTES_MAX: u64 = 8 << 20;
+const TRIMMED_BYTES_MAX: u64 = 1 << 20;
 
 /// Whether a batch must be on disk before the call returns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -36,6 +36,7 @@ mod manifest;
 mod merge;
 pub mod model;
 mod offline;
+mod orders;
 mod output;
 mod quarantine;
 pub mod record;

@@ -40,6 +40,8 @@ pub(crate) struct State {
     pub(crate) rolled: Arc<BTreeMap<rollup::Home, rollup::Record>>,
     /// In the order in which they came.
     pub(crate) tombstones: Arc<Vec<Arc<Tombstone>>>,
+    /// How often activity has moved from a generation to the index.
+    pub(crate) activity_moves: u64,
 }
 
 /// Handles on everything that is live at one moment, oldest first.

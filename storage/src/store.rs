@@ -13,10 +13,11 @@ use crate::error::Error;
 use crate::feed::{Feed, Outlet};
 use crate::index::cache::SeriesCache;
 use crate::journal;
-use crate::keeper::{self, Order};
+use crate::keeper;
 use crate::limits::{Bounds, LimitKind};
 use crate::merge::merger;
 use crate::model::{Sequence, TenantId};
+use crate::orders::Orders;
 use crate::quarantine::Quarantined;
 use crate::record::Records;
 use crate::recovery;
@@ -99,9 +100,9 @@ impl Store {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
         let opened = recovery::open(directory, &config, clock.now())?;
-        let (keeper, inbox) = keeper::Handle::new();
-        let (sweeper, sweeps) = sweep::Handle::new();
-        let (merger, merges) = merger::Handle::new();
+        let (keeper, inbox) = Orders::new();
+        let (sweeper, sweeps) = Orders::new();
+        let (merger, merges) = Orders::new();
         let feed = Outlet::new(
             opened.kv.clone(),
             clock.clone(),
@@ -139,6 +140,7 @@ impl Store {
             losses: opened.losses,
             roster: Roster::new(directory),
             backing_up: Mutex::default(),
+            closing: AtomicBool::new(false),
             stopped: Mutex::new(None),
             _lock: lock,
         });
@@ -324,11 +326,7 @@ impl Store {
     /// # Errors
     /// `Stopped` if that fails; the log still holds what is not in segments.
     pub fn flush(&self) -> Result<(), Error> {
-        let (reply, answer) = mpsc::sync_channel(1);
-        self.shared.keeper.order(Order::Flush(reply))?;
-        answer
-            .recv()
-            .unwrap_or_else(|_| Err(Error::Stopped { reason: "the store is closed".into() }))
+        self.shared.keeper.ask(keeper::Order::Flush)
     }
 
     /// Merges the segments of each partition, now, as far as the greatest size of a segment allows.
@@ -336,7 +334,7 @@ impl Store {
     /// # Errors
     /// `Corrupt` names a damaged file; `Stopped` if writing fails. The segments stay as they were.
     pub fn merge(&self) -> Result<(), Error> {
-        self.shared.merger.merge()
+        self.shared.merger.ask(merger::Order::Merge)
     }
 
     /// Reads every part of every segment and compares blocks with the directory, summaries with

@@ -2,9 +2,12 @@
 //! that hold expired or deleted samples and has the keeper drop or rewrite them; a tombstone goes
 //! when nothing is left that it hides.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::activity;
@@ -15,8 +18,9 @@ use crate::fail_point::{self, Point};
 use crate::index::clean;
 use crate::keeper;
 use crate::manifest::Change;
-use crate::merge::QUIET;
+use crate::merge::{QUIET, merger};
 use crate::model::{Sequence, Timestamp};
+use crate::orders;
 use crate::output::metric_lookup;
 use crate::retention::{RollupStep, Rules};
 use crate::rollup;
@@ -59,33 +63,14 @@ pub(crate) enum Order {
     Sweep(SyncSender<Result<Swept, Error>>),
     /// Look as at every beat, and say when it is done.
     #[cfg(test)]
-    Beat(SyncSender<()>),
+    Beat(SyncSender<Result<(), Error>>),
     /// Make rollups of all days that are over now and tell how many.
     Roll(SyncSender<Result<u64, Error>>),
     Stop,
 }
 
-/// How other threads reach the sweeper.
-pub(crate) struct Handle {
-    /// A message that is still inside when the receiver goes is dropped, and its reply with it.
-    orders: SyncSender<Order>,
-}
-
-impl Handle {
-    pub(crate) fn new() -> (Self, Receiver<Order>) {
-        let (orders, inbox) = mpsc::sync_channel(16);
-        (Handle { orders }, inbox)
-    }
-
-    /// Lost when orders wait already: the sweeper will look after them anyway.
-    pub(crate) fn nudge(&self) {
-        let _ = self.orders.try_send(Order::Nudge);
-    }
-
-    pub(crate) fn order(&self, order: Order) -> Result<(), Error> {
-        let gone = |_| Error::Stopped { reason: "the store is closed".into() };
-        self.orders.send(order).map_err(gone)
-    }
+impl orders::Order for Order {
+    const NUDGE: Self = Order::Nudge;
 }
 
 /// Serves orders until told to stop.
@@ -103,7 +88,7 @@ pub(crate) fn run(shared: &Arc<Shared>, inbox: &Receiver<Order>) {
             #[cfg(test)]
             Ok(Order::Beat(reply)) => {
                 sweeper.beat();
-                let _ = reply.send(());
+                drop(reply.send(Ok(())));
             }
             Ok(Order::Sweep(reply)) => {
                 shared.retention.look(shared.clock.now(), true);
@@ -145,6 +130,7 @@ impl Sweeper<'_> {
         shared.retention.look(shared.clock.now(), false);
         if shared.stopped().is_none()
             && let Err(error) = self.sweep()
+            && !shared.is_closing()
         {
             // Nothing is lost by it: what should be gone is hidden all the same.
             tracing::warn!(%error, "space of expired or deleted samples was not given back");
@@ -157,7 +143,12 @@ impl Sweeper<'_> {
         let tombstones = self.reclaimed()?;
         let head_reaches = |tombstone: &Tombstone| shared.live.lock().head_reaches(tombstone.upto);
         if tombstones.iter().any(|tombstone| head_reaches(tombstone)) {
-            ask(shared, keeper::Order::Flush)?;
+            match shared.keeper.ask(keeper::Order::Flush) {
+                Err(error @ Error::Stopped { .. }) => return Err(error),
+                // Those tombstones wait; what goes below may give the space that it lacks.
+                Err(error) => tracing::warn!(%error, "deleted samples stay in the head"),
+                Ok(()) => {}
+            }
         }
         // What is removed below is in the rollups first.
         let mut days = self.remove_expired_rollups(&mut swept)?;
@@ -172,29 +163,38 @@ impl Sweeper<'_> {
         let segments = shared.live.lock().segments.clone();
         let mut gone = Vec::new();
         let mut left: BTreeMap<u64, u64> = BTreeMap::new();
-        let mut stale = Vec::new();
+        // Weak: none of them is kept on disk while it waits for its turn.
+        let mut stale: Vec<Weak<Segment>> = Vec::new();
         for segment in segments.iter() {
+            self.go_on()?;
             let hiding: Vec<&Arc<Tombstone>> =
                 tombstones.iter().filter(|tombstone| self.concerns(tombstone, segment)).collect();
             if hiding.is_empty() && !self.may_have_expired(segment, &rules, now) {
                 continue;
             }
-            self.looked.insert(segment.address.number, (rules.clone(), now));
-            let Some(found) = whole(self.look(segment, &hiding))? else { continue };
+            let note = (rules.clone(), now);
+            let Some(found) = whole(self.look(segment, &hiding))? else {
+                self.looked.insert(segment.address.number, note);
+                continue;
+            };
             if found.expired + found.deleted >= found.samples {
                 gone.push(segment.clone());
             } else if found.touched || found.expired * EXPIRED_SHARE >= found.samples {
                 for tombstone in hiding {
                     *left.entry(tombstone.number).or_default() += 1;
                 }
-                stale.push(segment.clone());
+                stale.push(Arc::downgrade(segment));
+                days.insert(segment.address.partition);
+            } else {
+                self.looked.insert(segment.address.number, note);
             }
         }
+        drop(segments);
         for (&number, &left) in &left {
             deletion::note_left(shared, number, left)?;
         }
         fail_point::pass(Point::SweepFound);
-        days.extend(gone.iter().chain(&stale).map(|segment| segment.address.partition));
+        days.extend(gone.iter().map(|segment| segment.address.partition));
         if !gone.is_empty() {
             swept.segments_removed = count(gone.len());
             swept.bytes = gone.iter().map(|segment| segment.facts.bytes).sum();
@@ -203,10 +203,7 @@ impl Sweeper<'_> {
         }
         fail_point::pass(Point::SweepRemoved);
         let before: u64 = bytes(shared);
-        swept.segments_rewritten = count(stale.len());
-        for segment in stale {
-            whole(shared.merger.rewrite(segment))?;
-        }
+        let failed = self.rewrite(&stale, (rules, now), &mut swept)?;
         fail_point::pass(Point::SweepRewritten);
         swept.bytes += before.saturating_sub(bytes(shared));
         let done: Vec<&Arc<Tombstone>> =
@@ -214,10 +211,8 @@ impl Sweeper<'_> {
         days.extend(activity::days_of(shared, &done)?);
         days.extend(activity::empty_days(shared)?);
         let corrects = !days.is_empty();
-        if corrects {
-            // Before the tombstones go: until then they keep series in doubt.
-            ask(shared, |reply| keeper::Order::CorrectActivity(days, reply))?;
-        }
+        // Before the tombstones go: until then they keep series in doubt.
+        self.correct_activity(days)?;
         for tombstone in done {
             deletion::finish(shared, tombstone)?;
             swept.deletions_finished += 1;
@@ -234,7 +229,50 @@ impl Sweeper<'_> {
         }
         self.beats_to_clean -= 1;
         self.forget();
-        Ok(swept)
+        failed.map_or(Ok(swept), Err)
+    }
+
+    /// Has segments written again. What fails is tried again at the next sweep; the others are written
+    /// all the same, since they may give the space that it lacks. Returns the first failure.
+    fn rewrite(
+        &mut self,
+        stale: &[Weak<Segment>],
+        looked: (Arc<Rules>, Timestamp),
+        swept: &mut Swept,
+    ) -> Result<Option<Error>, Error> {
+        let mut failed = None;
+        for segment in stale {
+            self.go_on()?;
+            // One that has gone meanwhile was merged, and the same things were left out.
+            let Some(segment) = segment.upgrade() else { continue };
+            let number = segment.address.number;
+            match whole(self.shared.merger.ask(|reply| merger::Order::Rewrite(segment, reply))) {
+                Ok(Some(())) => swept.segments_rewritten += 1,
+                Ok(None) => drop(self.looked.insert(number, looked.clone())),
+                Err(error @ Error::Stopped { .. }) => return Err(error),
+                Err(error) => drop(failed.get_or_insert(error)),
+            }
+        }
+        Ok(failed)
+    }
+
+    /// Has the keeper make the activity of `days` say what is stored, a day at a time: in between it
+    /// looks after the head.
+    fn correct_activity(&self, days: BTreeSet<i32>) -> Result<(), Error> {
+        for day in days {
+            self.go_on()?;
+            self.shared.keeper.ask(|reply| keeper::Order::CorrectActivity(day, reply))?;
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// `Stopped` if the store closes.
+    fn go_on(&self) -> Result<(), Error> {
+        match self.shared.is_closing() {
+            true => Err(Error::Stopped { reason: "the store is closing".into() }),
+            false => Ok(()),
+        }
     }
 
     /// Tombstones whose space is to be given back.
@@ -269,12 +307,9 @@ impl Sweeper<'_> {
         let in_head = live.head_reaches(tombstone.upto);
         drop(live);
         // What is in quarantine may come back.
-        let waits = self
-            .shared
-            .live
-            .quarantined()
-            .iter()
-            .any(|missing| missing.address.number < tombstone.clean_from);
+        let waits = self.shared.live.quarantined().iter().any(|missing| {
+            missing.address.number < tombstone.clean_from && tombstone.overlaps(missing.times)
+        });
         // A rollup that does not know it may show what it has deleted once it is forgotten.
         let rollups = self.shared.live.moment().rolled;
         let unknown = rollups.iter().any(|((_, day), record)| {
@@ -307,7 +342,7 @@ impl Sweeper<'_> {
         let metric_of = metric_lookup(&self.shared.index);
         let mut found = Found::default();
         let mut touched: HashSet<u64> = HashSet::new();
-        census::of_segment(segment, &metric_of, |stretch| {
+        census::of_segment(segment, census::Scope::ALL, &metric_of, |stretch| {
             let place = stretch.place;
             found.samples += stretch.rows;
             if !sieve.knows(place.tenant) {
@@ -347,12 +382,10 @@ impl Sweeper<'_> {
 
     /// Makes all rollups that are missing or outdated, also of what is in the head.
     fn roll_all(&mut self) -> Result<u64, Error> {
-        ask(self.shared, keeper::Order::Flush)?;
+        self.shared.keeper.ask(keeper::Order::Flush)?;
         let mut days = BTreeSet::new();
         let made = self.make_rollups(Patience::Nothing, &mut days)?;
-        if !days.is_empty() {
-            ask(self.shared, |reply| keeper::Order::CorrectActivity(days, reply))?;
-        }
+        self.correct_activity(days)?;
         Ok(made)
     }
 
@@ -437,16 +470,6 @@ fn whole<T>(outcome: Result<T, Error>) -> Result<Option<T>, Error> {
         }
         Err(error) => Err(error),
     }
-}
-
-/// Gives the keeper an order and waits for its answer.
-fn ask(
-    shared: &Shared,
-    order: impl FnOnce(SyncSender<Result<(), Error>>) -> keeper::Order,
-) -> Result<(), Error> {
-    let (reply, answer) = mpsc::sync_channel(1);
-    shared.keeper.order(order(reply))?;
-    answer.recv().unwrap_or_else(|_| Err(Error::Stopped { reason: "the store is closed".into() }))
 }
 
 fn bytes(shared: &Shared) -> u64 {

@@ -14,11 +14,12 @@ use crate::feed::Outlet;
 use crate::index::Index;
 use crate::index::cache::SeriesCache;
 use crate::journal;
-use crate::keeper::{self, Order};
+use crate::keeper;
 use crate::kv::Kv;
 use crate::limits::Bounds;
 use crate::live::Live;
 use crate::merge::merger;
+use crate::orders::Orders;
 use crate::retention::Retention;
 use crate::roster::Roster;
 use crate::setback::Setbacks;
@@ -38,11 +39,13 @@ pub(crate) struct Shared {
     pub(crate) retention: Retention,
     pub(crate) feed: Arc<Outlet>,
     pub(crate) queue: Queue,
-    pub(crate) keeper: keeper::Handle,
-    pub(crate) sweeper: sweep::Handle,
+    pub(crate) keeper: Orders<keeper::Order>,
+    pub(crate) sweeper: Orders<sweep::Order>,
     /// Held while a deletion begins or its record changes.
     pub(crate) deleting: Mutex<()>,
-    pub(crate) merger: merger::Handle,
+    pub(crate) merger: Orders<merger::Order>,
+    /// The store closes: long work is given up.
+    pub(crate) closing: AtomicBool,
     /// Bytes of log that the head keeps alive, as of the last change.
     pub(crate) head_log_bytes: AtomicU64,
     /// The last flush was put off because the feed's consumer still needs the log.
@@ -90,6 +93,11 @@ impl Shared {
     /// Why writes have stopped, if they have.
     pub(crate) fn stopped(&self) -> Option<String> {
         self.stopped.lock().expect("no code panics while it holds the reason").clone()
+    }
+
+    /// Whether long work is to be given up because the store closes.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
     }
 
     /// Stops writes because the store closes, which is no error.
@@ -149,14 +157,14 @@ impl Threads {
             handles.into_iter().filter(|_| may_wait).for_each(|handle| drop(handle.join()));
         };
         // The sweeper gives the keeper and the merger orders, so it ends before them.
-        self.shared.merger.give_up();
-        let _ = self.shared.sweeper.order(sweep::Order::Stop);
+        self.shared.closing.store(true, Ordering::Release);
+        let _ = self.shared.sweeper.give(sweep::Order::Stop);
         end_all(sweepers);
         self.shared.queue.stop();
         self.shared.feed.close();
-        // A keeper that has ended already needs no order.
-        let _ = self.shared.keeper.order(Order::Stop);
-        self.shared.merger.stop();
+        // One that has ended already needs no order.
+        let _ = self.shared.keeper.give(keeper::Order::Stop);
+        let _ = self.shared.merger.give(merger::Order::Stop);
         end_all(others);
     }
 

@@ -20,7 +20,7 @@ pub(crate) use tombstone::Tombstone;
 
 use roaring::RoaringBitmap;
 
-use crate::census::{self, Stretch};
+use crate::census::{self, Scope, Stretch};
 use crate::commit::Meter;
 use crate::error::Error;
 use crate::fail_point::{self, Point};
@@ -45,7 +45,8 @@ const DELETIONS_KEPT: usize = 10_000;
 pub struct DeletionPlan {
     /// Series with samples in the span.
     pub series: u64,
-    /// Stored samples; one that was overwritten since the last merge counts more than once.
+    /// Stored samples; one that was overwritten since the last merge counts more than once, those of a
+    /// damaged block do not count.
     pub samples: u64,
     /// Bytes of segments that they take, about.
     pub bytes: u64,
@@ -106,7 +107,7 @@ impl Store {
     /// What [`delete`](Self::delete) would remove.
     ///
     /// # Errors
-    /// `Corrupt` names the file and offset.
+    /// `Io` if a file cannot be read.
     pub fn plan_deletion(
         &self,
         tenant: TenantId,
@@ -136,16 +137,17 @@ impl Store {
         }
         let name = self.tenant_name(request.tenant);
         let name = name.ok_or_else(|| Error::Invalid("there is no such tenant".into()))?;
+        let ids = self.with_samples_in(request.tenant, &request.selector, request.times)?;
+        if ids.is_empty() {
+            return Err(Error::Invalid("no series with samples there is selected".into()));
+        }
+        // Before the lock: it reads what is stored.
+        let plan = plan(shared, request.tenant, &ids, request.times)?;
         let _one_at_a_time =
             shared.deleting.lock().expect("no code panics while it begins a deletion");
         if shared.live.lock().tombstones.len() >= TOMBSTONES_MAX {
             return Err(Error::Busy { what: "the list of deletions" });
         }
-        let ids = self.with_samples_in(request.tenant, &request.selector, request.times)?;
-        if ids.is_empty() {
-            return Err(Error::Invalid("no series with samples there is selected".into()));
-        }
-        let plan = plan(shared, request.tenant, &ids, request.times)?;
         let number = next_number(shared)?;
         let series: RoaringBitmap = ids.iter().map(|id| id.number()).collect();
         let deletion = Deletion {
@@ -319,9 +321,11 @@ pub(crate) fn finish(shared: &Shared, tombstone: &Tombstone) -> Result<(), Error
         batch.delete_tenant(tombstone.tenant);
     }
     if let Some(mut deletion) = deletion(shared, number)? {
-        deletion.state = DeletionState::Done;
         deletion.segments_left = 0;
-        deletion.finished = Some(shared.clock.now());
+        if deletion.state == DeletionState::Hidden {
+            deletion.state = DeletionState::Done;
+            deletion.finished = Some(shared.clock.now());
+        }
         batch.put(&Key::Deletion(number), stored::encode(&deletion));
     }
     fail_point::pass(Point::TombstoneBefore);
@@ -379,12 +383,20 @@ fn plan(
         plan.samples += hidden(stretch)?;
         Ok(())
     })?;
+    let scope = Scope { tenant: Some(tenant), times };
     for segment in census::overlapping(&moment.segments, times) {
         let mut samples = 0;
-        census::of_segment(segment, &metric_of, |stretch| {
+        let counted = census::of_segment(segment, scope, &metric_of, |stretch| {
             samples += hidden(stretch)?;
             Ok(())
-        })?;
+        });
+        match counted {
+            // What cannot be read is hidden all the same.
+            Err(error @ Error::Corrupt { .. }) => {
+                tracing::error!(%error, "a deletion is counted without what follows there");
+            }
+            counted => counted?,
+        }
         plan.samples += samples;
         plan.bytes += census::share(segment, samples);
     }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use super::DeletionRequest;
+use super::{Deletion, DeletionRequest, DeletionState, Tombstone};
+use crate::key::Key;
+use crate::kv::{Batch, Sync};
 use crate::model::{
-    DimensionMatcher, Keep, Selector, TenantId, TimeRange, Timestamp, ValueMatcher,
+    DimensionMatcher, Keep, Selector, Sequence, TenantId, TimeRange, Timestamp, ValueMatcher,
 };
 use crate::retention::{MetricPattern, Policies, Policy};
 use crate::scratch::{Scratch, request};
@@ -118,6 +120,36 @@ fn many_series_leave_the_index_and_the_others_stay() {
     store.verify().unwrap();
 }
 
+#[test]
+fn a_cancelled_deletion_of_which_nothing_is_left_stays_cancelled() {
+    let scratch = Scratch::new();
+    let (store, clock) = scratch.store(StoreConfig::default(), DAY + PARTITION_MS);
+    let tenant = store.tenant("t").unwrap();
+    store.write(request(&store, tenant, [(0, START, 1.0)])).unwrap();
+    let number = store.delete(all_of(tenant, 0)).unwrap().number;
+    let cancelled = Deletion {
+        state: DeletionState::Cancelled,
+        finished: Some(Timestamp::from_millis(DAY + PARTITION_MS)),
+        segments_left: 0,
+        ..store.deletion(number).unwrap().unwrap()
+    };
+    let mut batch = Batch::default();
+    batch.put(&Key::Deletion(number), super::stored::encode(&cancelled));
+    store.sweep().unwrap();
+    store.shared().kv.commit(batch, Sync::Disk).unwrap();
+    clock.set(Timestamp::from_millis(DAY + 2 * PARTITION_MS));
+    let tombstone = Tombstone {
+        number,
+        tenant,
+        series: [0].into(),
+        times: TimeRange::ALL,
+        upto: Sequence::ZERO,
+        clean_from: 1,
+    };
+    super::finish(store.shared(), &tombstone).unwrap();
+    assert_eq!(store.deletion(number).unwrap().unwrap(), cancelled);
+}
+
 /// A segment in quarantine may come back with a repair, and its series with it.
 #[test]
 fn series_of_a_segment_in_quarantine_stay_in_the_index() {
@@ -153,9 +185,7 @@ fn keep_days(days: u64) -> Policies {
 
 /// A look of the sweeper by itself.
 fn beat(store: &Store) {
-    let (reply, answer) = std::sync::mpsc::sync_channel(1);
-    store.shared().sweeper.order(crate::sweep::Order::Beat(reply)).unwrap();
-    answer.recv().unwrap();
+    store.shared().sweeper.ask(crate::sweep::Order::Beat).unwrap();
 }
 
 /// Years ahead all is hidden, and nothing is removed; set right, all is there.

@@ -1,8 +1,10 @@
 //! Removing series that have no samples left: definition, hash entry, posting lists, metric, cache.
 //!
 //! ```text
-//! caller     candidates ▶ chunks ▶ definitions read, posting keys put together ▶ committer's queue
-//! committer  − series with activity in the head or on any day − held ones ▶ ONE synced batch
+//! caller     candidates − series with activity on any day ▶ chunks, with their definitions
+//!            ▶ committer's queue
+//! committer  has activity moved to the index since? ▶ back to the caller
+//!            − series with activity in the head − held ones ▶ ONE synced batch
 //!            ▶ metrics ▶ cache ▶ the tenant's count of removals
 //! ```
 //!
@@ -34,23 +36,29 @@ const SERIES_AT_ONCE: usize = 16 * 1024;
 pub(crate) struct Clean {
     tenant: TenantId,
     series: Vec<(SeriesId, Vec<u8>, SeriesKey)>,
-    reply: SyncSender<Result<u64, Error>>,
+    /// How often activity had moved from the head to the index when the index had none of them; `None`:
+    /// that is not known.
+    moves: Option<u64>,
+    reply: SyncSender<Result<Cleaned, Error>>,
 }
 
-/// Removes those of `candidates` that have samples neither in the head nor on a day of the activity
-/// index, and that nobody holds. Returns how many. Not for the committer's own thread.
-pub(crate) fn clean(
-    shared: &Shared,
-    tenant: TenantId,
-    candidates: &RoaringBitmap,
-) -> Result<u64, Error> {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Cleaned {
+    /// So many were unused, and are removed.
+    Removed(u64),
+    /// Activity has moved since.
+    Outdated,
+}
+
+/// Removes those of `left` that have samples neither in the head nor on a day of the activity index, and
+/// that nobody holds. Returns how many. Not for the committer's own thread.
+fn clean(shared: &Shared, tenant: TenantId, mut left: RoaringBitmap) -> Result<u64, Error> {
     let mut removed = 0;
-    let mut ids = candidates.iter().map(SeriesId::new);
+    let mut moves = without_active(shared, tenant, &mut left)?;
+    let mut again = false;
     loop {
-        let some: Vec<SeriesId> = ids.by_ref().take(SERIES_AT_ONCE).collect();
-        if some.is_empty() {
-            return Ok(removed);
-        }
+        let some: Vec<SeriesId> = left.iter().take(SERIES_AT_ONCE).map(SeriesId::new).collect();
+        let Some(last) = some.last().filter(|_| !shared.is_closing()) else { return Ok(removed) };
         let mut series = Vec::with_capacity(some.len());
         for (id, canonical) in some.iter().zip(shared.index.canonicals(tenant, &some)?) {
             if let Some(canonical) = canonical {
@@ -58,21 +66,49 @@ pub(crate) fn clean(
                 series.push((*id, canonical, key));
             }
         }
-        let (reply, answer) = mpsc::sync_channel(1);
-        let order = Clean { tenant, series, reply };
-        shared.queue.call(Box::new(|shared, meter| order.carry_out(shared, meter)));
-        removed += answer
-            .recv()
-            .unwrap_or_else(|_| Err(Error::Stopped { reason: "the store is closed".into() }))?;
+        // Flushes may come one after the other: at the second time the committer has the last word.
+        match ask(shared, tenant, series, (!again).then_some(moves))? {
+            Cleaned::Removed(some) => {
+                removed += some;
+                left.remove_range(..=last.number());
+                again = false;
+            }
+            Cleaned::Outdated => {
+                moves = without_active(shared, tenant, &mut left)?;
+                again = true;
+            }
+        }
     }
+}
+
+/// Takes out what the index knows samples of. Returns how often activity had moved there before.
+fn without_active(
+    shared: &Shared,
+    tenant: TenantId,
+    ids: &mut RoaringBitmap,
+) -> Result<u64, Error> {
+    let moves = shared.live.lock().activity_moves;
+    *ids -= shared.index.active(tenant, i32::MIN, i32::MAX)?;
+    Ok(moves)
+}
+
+fn ask(
+    shared: &Shared,
+    tenant: TenantId,
+    series: Vec<(SeriesId, Vec<u8>, SeriesKey)>,
+    moves: Option<u64>,
+) -> Result<Cleaned, Error> {
+    let (reply, answer) = mpsc::sync_channel(1);
+    let order = Clean { tenant, series, moves, reply };
+    shared.queue.call(Box::new(|shared, meter| order.carry_out(shared, meter)));
+    answer.recv().unwrap_or_else(|_| Err(Error::Stopped { reason: "the store is closed".into() }))
 }
 
 /// Removes every series of a tenant that has no samples on any day and that nobody holds.
 pub(crate) fn clean_unused(shared: &Shared, tenant: TenantId) -> Result<u64, Error> {
     let mut candidates = shared.index.all_series(tenant);
     candidates -= shared.live.lock().active(tenant, i32::MIN, i32::MAX);
-    candidates -= shared.index.active(tenant, i32::MIN, i32::MAX)?;
-    clean(shared, tenant, &candidates)
+    clean(shared, tenant, candidates)
 }
 
 /// Returns when everything that the committer had begun before is committed.
@@ -96,15 +132,25 @@ impl Clean {
         let _ = self.reply.send(removed);
     }
 
-    fn remove(&self, shared: &Shared, meter: &mut Meter) -> Result<u64, Error> {
-        let Some(tenant) = shared.index.tenant_by_id(self.tenant) else { return Ok(0) };
+    fn remove(&self, shared: &Shared, meter: &mut Meter) -> Result<Cleaned, Error> {
+        let none = Ok(Cleaned::Removed(0));
+        let Some(tenant) = shared.index.tenant_by_id(self.tenant) else { return none };
         let mut unused: RoaringBitmap = self.series.iter().map(|(id, ..)| id.number()).collect();
         // The head before the index: a flush moves days from there to here.
-        unused -= shared.live.lock().active(self.tenant, i32::MIN, i32::MAX);
-        unused -= shared.index.active(self.tenant, i32::MIN, i32::MAX)?;
+        let moves = {
+            let live = shared.live.lock();
+            unused -= live.active(self.tenant, i32::MIN, i32::MAX);
+            live.activity_moves
+        };
+        match self.moves {
+            // Reading the whole index would hold up writes.
+            Some(known) if known != moves => return Ok(Cleaned::Outdated),
+            Some(_) => {}
+            None => unused -= shared.index.active(self.tenant, i32::MIN, i32::MAX)?,
+        }
         tenant.without_held(&mut unused);
         if unused.is_empty() {
-            return Ok(0);
+            return none;
         }
         let given = {
             let metrics = tenant.metrics.read().expect("no code panics while it holds metrics");
@@ -120,7 +166,7 @@ impl Clean {
         shared.cache.forget(&unused);
         meter.remove(self.tenant, &unused);
         tenant.count_removal();
-        Ok(unused.len())
+        Ok(Cleaned::Removed(unused.len()))
     }
 
     fn batch(&self, index: &Index, unused: &RoaringBitmap, given: u32) -> Result<Batch, Error> {
@@ -188,5 +234,36 @@ impl Store {
         if let Some(tenant) = self.shared.index.tenant_by_id(tenant) {
             tenant.release(series);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::StoreConfig;
+    use crate::scratch::{Scratch, request};
+
+    /// A flush takes activity from the head, where the committer looks, to the index, where the caller
+    /// has looked before.
+    #[test]
+    fn what_was_flushed_since_is_not_taken_for_unused() {
+        let scratch = Scratch::new();
+        let (store, _) = scratch.store(StoreConfig::default(), 1_700_000_000_000);
+        let tenant = store.tenant("t").unwrap();
+        let shared = &store.shared();
+        let mut ids = RoaringBitmap::from([0]);
+        let before = without_active(shared, tenant, &mut ids).unwrap();
+        store.write(request(&store, tenant, [(0, 1_700_000_000_000, 1.0)])).unwrap();
+        store.flush().unwrap();
+        let id = SeriesId::new(0);
+        let some = shared.index.canonicals(tenant, &[id]).unwrap();
+        let canonical = some.into_iter().next().unwrap().unwrap();
+        let key = SeriesKey::decode(&canonical).unwrap();
+        let series = || vec![(id, canonical.clone(), key.clone())];
+        assert_eq!(ask(shared, tenant, series(), Some(before)).unwrap(), Cleaned::Outdated);
+        assert_eq!(ask(shared, tenant, series(), None).unwrap(), Cleaned::Removed(0));
+        without_active(shared, tenant, &mut ids).unwrap();
+        assert!(ids.is_empty());
+        assert_eq!(store.clean(tenant).unwrap(), 0);
     }
 }

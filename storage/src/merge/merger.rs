@@ -3,8 +3,7 @@
 //! [`manifest::Change`](crate::manifest::Change).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use super::{Source, each_series};
 use crate::error::Error;
 use crate::manifest::Change;
 use crate::model::{Sequence, Timestamp};
+use crate::orders;
 use crate::output::{Numbers, Output, discard, metric_lookup};
 use crate::segment::{
     SAMPLES, SEGMENT_BYTES_MAX, Segment, SegmentAddress, SeriesPlace, partition_of,
@@ -42,58 +42,8 @@ pub(crate) enum Order {
     Stop,
 }
 
-/// How other threads reach the merger.
-pub(crate) struct Handle {
-    /// An order that is still inside when the receiver goes is dropped, and its reply with it.
-    orders: SyncSender<Order>,
-    /// A merge that is under way is given up.
-    stopping: AtomicBool,
-}
-
-impl Handle {
-    pub(crate) fn new() -> (Self, Receiver<Order>) {
-        let (orders, inbox) = mpsc::sync_channel(16);
-        (Handle { orders, stopping: AtomicBool::new(false) }, inbox)
-    }
-
-    /// Tells the merger that segments have come. Lost when orders wait already: it will look after
-    /// them anyway.
-    pub(crate) fn nudge(&self) {
-        let _ = self.orders.try_send(Order::Nudge);
-    }
-
-    /// Merges everything and waits for it.
-    pub(crate) fn merge(&self) -> Result<(), Error> {
-        self.ask(Order::Merge)
-    }
-
-    /// Has a segment written again without what may not be seen, and waits for it.
-    pub(crate) fn rewrite(&self, segment: Arc<Segment>) -> Result<(), Error> {
-        self.ask(|reply| Order::Rewrite(segment, reply))
-    }
-
-    fn ask(&self, order: impl FnOnce(SyncSender<Result<(), Error>>) -> Order) -> Result<(), Error> {
-        let gone = || Error::Stopped { reason: "the store is closed".into() };
-        let (reply, answer) = mpsc::sync_channel(1);
-        self.orders.send(order(reply)).map_err(|_| gone())?;
-        answer.recv().unwrap_or_else(|_| Err(gone()))
-    }
-
-    /// Gives up the merge that is under way, and begins no other.
-    pub(crate) fn give_up(&self) {
-        self.stopping.store(true, Ordering::Release);
-    }
-
-    /// Whether long work is to be given up because the store closes.
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn stop(&self) {
-        self.give_up();
-        // One that has ended already needs no order.
-        let _ = self.orders.send(Order::Stop);
-    }
+impl orders::Order for Order {
+    const NUDGE: Self = Order::Nudge;
 }
 
 /// Serves orders until told to stop.
@@ -161,7 +111,7 @@ impl<'a> Merger<'a> {
     /// Merges as long as there is something to do and nobody asks for something else.
     fn look(&mut self) {
         while self.shared.stopped().is_none()
-            && !self.is_stopping()
+            && !self.shared.is_closing()
             && self.shared.clock.now() >= self.paused_until
         {
             let Some((home, inputs)) = self.choose() else { return };
@@ -177,10 +127,6 @@ impl<'a> Merger<'a> {
                 }
             }
         }
-    }
-
-    fn is_stopping(&self) -> bool {
-        self.shared.merger.is_stopping()
     }
 
     /// The next merge: of the first partition after the last one that has a merge.
@@ -250,7 +196,7 @@ impl<'a> Merger<'a> {
                 if end - start > 1 || young {
                     let some = siblings.get(start..end).unwrap_or_default();
                     let inputs: Vec<_> = some.iter().flat_map(|s| s.segments.clone()).collect();
-                    if self.merge(&inputs)? == Outcome::GivenUp && self.is_stopping() {
+                    if self.merge(&inputs)? == Outcome::GivenUp && self.shared.is_closing() {
                         return Err(Error::Stopped { reason: "the store is closed".into() });
                     }
                 }
@@ -308,7 +254,7 @@ impl<'a> Merger<'a> {
         let sources =
             inputs.iter().flat_map(|segment| Source::segment(segment, &metric_of)).collect();
         let gathered = each_series(sources, |place, gathered| {
-            if self.is_stopping() || inputs.iter().any(|input| input.is_replaced()) {
+            if self.shared.is_closing() || inputs.iter().any(|input| input.is_replaced()) {
                 merged.given_up = true;
                 return Err(Error::Stopped { reason: "the merge is given up".into() });
             }

@@ -1,7 +1,6 @@
 //! What operators do with retention: read it, change it, see beforehand what a change would remove.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc;
 
 use roaring::RoaringBitmap;
 
@@ -84,11 +83,7 @@ impl Store {
     /// # Errors
     /// `Stopped` or an I/O error if files cannot be written. What should be gone stays hidden.
     pub fn sweep(&self) -> Result<Swept, Error> {
-        let (reply, answer) = mpsc::sync_channel(1);
-        self.shared().sweeper.order(Order::Sweep(reply))?;
-        answer
-            .recv()
-            .unwrap_or_else(|_| Err(Error::Stopped { reason: "the store is closed".into() }))
+        self.shared().sweeper.ask(Order::Sweep)
     }
 
     /// What `policies` would remove now of what is seen today.
@@ -119,7 +114,7 @@ impl Store {
         let mut bytes: Vec<((TenantId, MetricNo), u64)> = Vec::new();
         for segment in moment.segments.iter() {
             let mut here: BTreeMap<(TenantId, MetricNo), u64> = BTreeMap::new();
-            census::of_segment(segment, &metric_of, |stretch| {
+            census::of_segment(segment, census::Scope::ALL, &metric_of, |stretch| {
                 let rows = would_go(stretch)?;
                 *here.entry((stretch.place.tenant, stretch.place.metric)).or_default() += rows;
                 Ok(())

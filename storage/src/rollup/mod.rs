@@ -17,8 +17,6 @@ pub(crate) use record::{Home, Record, load};
 pub use slot::Slot;
 pub(crate) use slot::{Component, Gathering, REACH_MS};
 
-use std::sync::mpsc;
-
 use crate::deletion::Tombstone;
 use crate::error::Error;
 use crate::live::Moment;
@@ -37,11 +35,7 @@ impl Store {
     /// `Stopped` or an I/O error if files cannot be written. Samples are read as long as a rollup is
     /// missing.
     pub fn roll(&self) -> Result<u64, Error> {
-        let (reply, answer) = mpsc::sync_channel(1);
-        self.shared().sweeper.order(Order::Roll(reply))?;
-        answer
-            .recv()
-            .unwrap_or_else(|_| Err(Error::Stopped { reason: "the store is closed".into() }))
+        self.shared().sweeper.ask(Order::Roll)
     }
 }
 

@@ -151,7 +151,7 @@ pub(crate) fn roll(shared: &Shared, step: RollupStep, day: i32) -> Result<bool, 
     let sources =
         samples.iter().chain(&before).flat_map(|segment| Source::segment(segment, &metric_of));
     let written = each_series(sources.collect(), |place, gathered| {
-        if shared.merger.is_stopping() {
+        if shared.is_closing() {
             return Err(Error::Stopped { reason: "the store is closing".into() });
         }
         roll.add(place, gathered)

@@ -136,16 +136,8 @@ impl Segment {
         Ok(found)
     }
 
-    /// Every row block, in order.
-    pub(crate) fn all_row_blocks(&self) -> Result<Vec<RowEntry>, Error> {
-        let mut found = Vec::new();
-        for group in &self.top.rows {
-            found.extend(self.row_group(group)?);
-        }
-        Ok(found)
-    }
-
     /// Every series block, in order.
+    #[cfg(test)]
     pub(crate) fn all_series_blocks(&self) -> Result<Vec<SeriesEntry>, Error> {
         let mut found = Vec::new();
         for group in &self.top.series {
