@@ -20,6 +20,13 @@ const YOUNG_ENTRIES_MAX: usize = 28 * 1024;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct RawHash([u64; 2]);
 
+/// A series that a writer names, and what the cache knows of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Sought {
+    pub(crate) hash: RawHash,
+    pub(crate) known: Option<Known>,
+}
+
 /// Passes a key's own hash on: it is as good as any made from it.
 #[derive(Clone, Copy, Default)]
 struct OwnHash(u64);
@@ -99,20 +106,66 @@ impl SeriesCache {
         RawHash([low, high].map(|half| u64::try_from(half).unwrap_or(0)))
     }
 
+    fn at(hash: RawHash) -> usize {
+        usize::try_from(hash.0[1] % (SHARDS as u64)).unwrap_or(0)
+    }
+
     fn shard(&self, hash: RawHash) -> &Mutex<Shard> {
-        let at = usize::try_from(hash.0[1] % (SHARDS as u64)).unwrap_or(0);
-        self.shards.get(at).expect("there are SHARDS shards")
+        self.shards.get(Self::at(hash)).expect("there are SHARDS shards")
     }
 
     pub(crate) fn get(&self, tenant: TenantId, hash: RawHash) -> Option<Known> {
         let mut shard = self.shard(hash).lock().expect("no code panics while it holds a shard");
-        let key = Key::new(tenant, hash);
-        if let Some(known) = shard.young.get(&key) {
-            return Some(*known);
+        shard.find(tenant, hash)
+    }
+
+    /// Looks many up. Each look-up in a big cache waits for memory; those in one shard wait together,
+    /// as nothing but a lock, which they share, keeps the processor from going on to the next.
+    pub(crate) fn get_many(&self, tenant: TenantId, sought: &mut [Sought]) {
+        let mut ends = [0_usize; SHARDS];
+        for sought in &*sought {
+            count_in(&mut ends, Self::at(sought.hash));
         }
-        let known = shard.old.remove(&key)?;
-        shard.insert(tenant, hash, known);
-        Some(known)
+        let mut end = 0;
+        for count in &mut ends {
+            end += std::mem::replace(count, end);
+        }
+        // Each now begins where it is to be filled, and ends where it has been.
+        let mut order = vec![0_usize; sought.len()];
+        for (at, sought) in sought.iter().enumerate() {
+            let place = ends.get_mut(Self::at(sought.hash));
+            if let Some(next) = place
+                && let Some(slot) = order.get_mut(*next)
+            {
+                (*slot, *next) = (at, *next + 1);
+            }
+        }
+        let mut start = 0;
+        for (shard, end) in self.shards.iter().zip(ends) {
+            let here = order.get(start..end).unwrap_or_default();
+            start = end;
+            if here.is_empty() {
+                continue;
+            }
+            let mut shard = shard.lock().expect("no code panics while it holds a shard");
+            let mut missed = false;
+            for &at in here {
+                if let Some(sought) = sought.get_mut(at) {
+                    sought.known = shard.young.get(&Key::new(tenant, sought.hash)).copied();
+                    missed |= sought.known.is_none();
+                }
+            }
+            if !missed || shard.old.is_empty() {
+                continue;
+            }
+            for &at in here {
+                if let Some(sought) = sought.get_mut(at)
+                    && sought.known.is_none()
+                {
+                    sought.known = shard.find(tenant, sought.hash);
+                }
+            }
+        }
     }
 
     pub(crate) fn insert(&self, tenant: TenantId, hash: RawHash, known: Known) {
@@ -146,11 +199,27 @@ impl SeriesCache {
 }
 
 impl Shard {
+    fn find(&mut self, tenant: TenantId, hash: RawHash) -> Option<Known> {
+        let key = Key::new(tenant, hash);
+        if let Some(known) = self.young.get(&key) {
+            return Some(*known);
+        }
+        let known = self.old.remove(&key)?;
+        self.insert(tenant, hash, known);
+        Some(known)
+    }
+
     fn insert(&mut self, tenant: TenantId, hash: RawHash, known: Known) {
         if self.young.len() >= YOUNG_ENTRIES_MAX {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(Key::new(tenant, hash), known);
+    }
+}
+
+fn count_in(counts: &mut [usize], at: usize) {
+    if let Some(count) = counts.get_mut(at) {
+        *count += 1;
     }
 }
 
@@ -183,5 +252,26 @@ mod tests {
             .sum();
         assert!(held <= SHARDS * YOUNG_ENTRIES_MAX * 2 + SHARDS, "{held}");
         assert_eq!(cache.get(TenantId::new(2), hot), None, "tenants do not share entries");
+    }
+
+    /// Those of both halves, those that are not there, and some twice.
+    #[test]
+    fn many_are_found_as_one_by_one() {
+        let cache = SeriesCache::new();
+        let tenant = TenantId::new(1);
+        let known = |n: u32| Known { series: SeriesId::new(n), day: 0 };
+        let count = u32::try_from(SHARDS * YOUNG_ENTRIES_MAX * 3 / 2).unwrap();
+        for n in 0..count {
+            cache.insert(tenant, cache.hash(&n.to_le_bytes()), known(n));
+        }
+        let numbers = (0..count).step_by(997).chain([3, 3, count, count + 1]);
+        let numbers: Vec<u32> = numbers.collect();
+        let seek = |n: &u32| Sought { hash: cache.hash(&n.to_le_bytes()), known: None };
+        let mut many: Vec<Sought> = numbers.iter().map(seek).collect();
+        cache.get_many(tenant, &mut many);
+        for (n, sought) in numbers.iter().zip(&many) {
+            assert_eq!(sought.known, (*n < count).then(|| known(*n)), "{n}");
+            assert_eq!(sought.known, cache.get(tenant, sought.hash), "{n}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use axum::Json;
 use axum::http::StatusCode;
 use moneta_storage::model::{Selector, SeriesId, TenantId, Timestamp, ValueMeta};
-use moneta_storage::write::WriteRequest;
+use moneta_storage::write::{Sought, WriteRequest};
 use moneta_storage::{ErrorKind, Store};
 use tokio::sync::oneshot;
 
@@ -14,7 +14,7 @@ use super::call::Call;
 use super::dimension_filter::DimensionFilter;
 use super::page::{cut, metric_name, span};
 use crate::http::body::Payload;
-use crate::ingest::monasca::{Rejection, each_metric};
+use crate::ingest::monasca::{Metric, Rejection, each_metric};
 use crate::status::Failure;
 use crate::telemetry::Reason;
 use crate::wire::metrics::{DimensionMap, Listing, MetricElement};
@@ -95,15 +95,45 @@ fn decode(
 ) -> (WriteRequest, Result<(), Rejection>) {
     let mut request = store.request(tenant);
     request.reserve(body.len() / METRIC_BYTES);
-    let mut raw = Vec::with_capacity(256);
+    let mut read = Read { region, metrics: Vec::new(), sought: Vec::new(), raw: Vec::new() };
     let result = each_metric(body, |metric| {
-        metric.identity.raw(&mut raw);
-        let meta = metric.meta.as_deref().and_then(ValueMeta::new);
-        let key = || metric.identity.key(region);
-        let pushed = request.push(&raw, key, metric.time, metric.value, meta);
-        pushed.map_err(|rejection: Rejection| rejection.of_metric(&metric.identity))
+        metric.identity.raw(&mut read.raw);
+        read.sought.push(request.seek(&read.raw));
+        read.metrics.push(metric);
+        if read.metrics.len() < FOUND_AT_ONCE { Ok(()) } else { read.push(&mut request) }
     });
+    let result = match result {
+        // What is wrong with an earlier metric is said first.
+        Ok(()) | Err(Rejection::Invalid(_)) => read.push(&mut request).and(result),
+        Err(Rejection::Malformed(_) | Rejection::Store(_)) => result,
+    };
     (request, result)
+}
+
+/// Series that are looked up together.
+const FOUND_AT_ONCE: usize = 1024;
+
+/// Metrics that were read and are to be added to a request.
+struct Read<'a> {
+    region: &'a str,
+    metrics: Vec<Metric<'a>>,
+    /// Of each metric.
+    sought: Vec<Sought>,
+    raw: Vec<u8>,
+}
+
+impl Read<'_> {
+    /// Adds them, up to the first one that is refused.
+    fn push(&mut self, request: &mut WriteRequest) -> Result<(), Rejection> {
+        request.find(&mut self.sought);
+        for (metric, sought) in self.metrics.drain(..).zip(self.sought.drain(..)) {
+            let meta = metric.meta.as_deref().and_then(ValueMeta::new);
+            let key = || metric.identity.key(self.region);
+            let pushed = request.push_found(sought, key, metric.time, metric.value, meta);
+            pushed.map_err(|rejection: Rejection| rejection.of_metric(&metric.identity))?;
+        }
+        Ok(())
+    }
 }
 
 /// Waits until a request is durable.
