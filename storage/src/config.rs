@@ -33,13 +33,13 @@ impl Durability {
 pub struct StoreConfig {
     /// When a write is acknowledged.
     pub durability: Durability,
-    /// Bytes of log that make the head flush. Default a sixth of a gigabyte.
+    /// Bytes of log that make the head flush. Default a sixth of half a gigabyte.
     pub live_log_bytes: u64,
     /// Age of the oldest sample in the head that makes it flush. Default 2 hours.
     pub flush_age: Duration,
-    /// Bytes of requests that may wait for the committer. Default 64 MiB.
+    /// Bytes of requests that may wait for the committer. Default 32 MiB.
     pub queue_bytes: usize,
-    /// Bytes of RocksDB's cache. Default 32 MiB.
+    /// Bytes of RocksDB's cache. Default 16 MiB.
     pub cache_bytes: usize,
     /// Refuse to open a directory that has lost something acknowledged, instead of starting with the
     /// rest and reporting it. Default false.
@@ -89,10 +89,10 @@ impl Default for StoreConfig {
     fn default() -> Self {
         StoreConfig {
             durability: Durability::Batch,
-            live_log_bytes: (1 << 30) / LIVE_LOG_SHARE,
+            live_log_bytes: (512 << 20) / LIVE_LOG_SHARE,
             flush_age: Duration::from_secs(2 * 3600),
-            queue_bytes: 64 << 20,
-            cache_bytes: 32 << 20,
+            queue_bytes: 32 << 20,
+            cache_bytes: 16 << 20,
             strict: false,
             free_space_min: FreeSpace::Bytes(512 << 20),
             disk: Arc::new(SystemDisk),
@@ -109,8 +109,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_is_that_of_a_gigabyte() {
-        let (fixed, derived) = (StoreConfig::default(), StoreConfig::within(1 << 30));
+    fn the_default_is_that_of_half_a_gigabyte() {
+        let (fixed, derived) = (StoreConfig::default(), StoreConfig::within(512 << 20));
         assert_eq!(format!("{fixed:?}"), format!("{derived:?}"));
     }
 }

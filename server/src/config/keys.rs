@@ -111,7 +111,7 @@ pub(crate) const KEYS: &[Key] = &[
         number(0, 1_048_576),
         "0",
         "Memory for recent samples, writes that wait and RocksDB's cache, megabytes, about. 0: a quarter\n\
-         of what this machine or container has, at least 256 and at most 1024. Less than 64 counts as 64.",
+         of what this machine or container has, at least 256 and at most 512. Less than 64 counts as 64.",
     ),
     key(
         "storage.live_log_mb",
