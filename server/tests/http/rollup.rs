@@ -71,6 +71,22 @@ async fn statistics_outlive_their_samples() {
     assert_eq!(resolution.as_deref(), Some("300"));
     assert_eq!(statistics(&server, "b", 60).await.0.as_array().unwrap().len(), 120);
 
+    // What a change would remove of rollups is told beforehand, unless samples are left to make them of.
+    let lost = async |rollups: Value, want: Value| {
+        let policy = json!({"tenant": "a", "metric": "cpu.*", "keep": "5d", "rollups": rollups});
+        let body = json!({"policies": [policy]});
+        let (status, plan) = server.send("POST", "/admin/retention/plan", body).await;
+        assert_eq!((status, &plan["samples"]), (200, &json!(0)), "{plan}");
+        assert_eq!(plan["rollup_days"], want, "{plan}");
+        let metrics = plan["metrics"].as_array().unwrap();
+        let named: Vec<&Value> = metrics.iter().map(|metric| &metric["tenant"]).collect();
+        assert_eq!(named, if want == json!(0) { vec![] } else { vec!["a"] });
+    };
+    lost(json!([{"step": "5m", "keep": "90d"}, {"step": "1h", "keep": "forever"}]), json!(0)).await;
+    lost(json!([{"step": "1h", "keep": "2y"}]), json!(1)).await;
+    lost(json!([{"step": "5m", "keep": "5d"}, {"step": "1h", "keep": "2y"}]), json!(1)).await;
+    lost(json!([]), json!(2)).await;
+
     // A rollup goes when its time is over, and the coarser one answers.
     server.wait_until(91 * DAY);
     apply(&server).await;

@@ -66,6 +66,7 @@ pub(crate) struct PlanDocument {
     series: u64,
     samples: u64,
     bytes: u64,
+    rollup_days: u64,
 }
 
 #[derive(Serialize)]
@@ -77,6 +78,7 @@ struct LossDocument {
     series: u64,
     samples: u64,
     bytes: u64,
+    rollup_days: u64,
 }
 
 /// What was done to give space back.
@@ -139,6 +141,7 @@ impl From<MetricRetention> for LossDocument {
             series: loss.series,
             samples: loss.samples,
             bytes: loss.bytes,
+            rollup_days: loss.rollup_days,
         }
     }
 }
@@ -198,9 +201,9 @@ async fn plan(
         let metrics = store.plan_retention(&policies)?.metrics;
         let sum = |of: fn(&MetricRetention) -> u64| metrics.iter().map(of).sum();
         let (series, samples) = (sum(|loss| loss.series), sum(|loss| loss.samples));
-        let bytes = sum(|loss| loss.bytes);
+        let (bytes, rollup_days) = (sum(|loss| loss.bytes), sum(|loss| loss.rollup_days));
         let metrics = metrics.into_iter().map(LossDocument::from).collect();
-        Ok(Json(PlanDocument { metrics, series, samples, bytes }))
+        Ok(Json(PlanDocument { metrics, series, samples, bytes, rollup_days }))
     };
     services.pool.run(plan).await
 }
