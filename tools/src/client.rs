@@ -290,16 +290,19 @@ fn refusal(status: StatusCode, body: &str) -> String {
     let field = |value: &Value, name: &str| value.get(name)?.as_str().map(str::to_owned);
     let nested = || json.as_object()?.values().find_map(|value| field(value, "message"));
     match (field(&json, "title"), field(&json, "description")) {
-        (Some(title), Some(description)) if status.canonical_reason() == Some(&title) => {
-            description
-        }
+        (Some(title), Some(description)) if says_no_more(status, &title) => description,
         (Some(title), Some(description)) => format!("{title}: {description}"),
-        (Some(title), None) if title == status.to_string() => String::new(),
+        (Some(title), None) if says_no_more(status, &title) => String::new(),
         (Some(text), None) | (None, Some(text)) => text,
         (None, None) => {
             nested().unwrap_or_else(|| body.trim().chars().take(TEXT_CHARS_MAX).collect())
         }
     }
+}
+
+/// Whether a title is nothing but the status in words.
+fn says_no_more(status: StatusCode, title: &str) -> bool {
+    status.canonical_reason() == Some(title) || status.to_string() == title
 }
 
 /// An error and what caused it: the outermost text alone says only that a request failed.
@@ -327,6 +330,8 @@ mod tests {
         check(r#"{"title": "Unprocessable Entity", "description": "no"}"#, "no");
         check(r#"{"title": "Bad request", "description": "no"}"#, "Bad request: no");
         check(r#"{"title": "422 Unprocessable Entity"}"#, "");
+        check(r#"{"title": "422 Unprocessable Entity", "description": "no"}"#, "no");
+        check(r#"{"title": "Unprocessable Entity"}"#, "");
         check(r#"{"title": "404 Not Found"}"#, "404 Not Found");
         check(r#"{"error": {"code": 401, "message": "who?"}}"#, "who?");
         check(" it broke\n", "it broke");

@@ -63,6 +63,9 @@ impl Delete {
         let Some(tenant) = client.tenant() else {
             bail!("name the tenant with --tenant");
         };
+        if self.metric.is_none() && self.dimensions.is_empty() && !self.all_series {
+            bail!("name a metric or, with -d, dimensions; or say --all-series");
+        }
         let now = time::now();
         let instant = |text: &Option<String>| -> anyhow::Result<Option<String>> {
             text.as_ref().map(|text| time::iso(time::parse(text, now)?)).transpose()
@@ -74,8 +77,12 @@ impl Delete {
         });
         let answer = client.post(&["admin", "deletions"], &body).await?;
         if !self.yes {
-            Table::of(&[answer], &["series", "samples", "bytes"]).print(self.output)?;
-            eprintln!("moneta: nothing was deleted; repeat it with --yes");
+            let columns = ["series", "samples", "bytes"];
+            Table::of(&[answer.clone()], &columns).print(self.output)?;
+            match answer.get("series").and_then(Value::as_u64) {
+                Some(0) => eprintln!("moneta: no series with samples there is selected"),
+                Some(_) | None => eprintln!("moneta: nothing was deleted; repeat it with --yes"),
+            }
             return Ok(ExitCode::SUCCESS);
         }
         let answer = if self.wait { wait(&client, answer).await? } else { answer };

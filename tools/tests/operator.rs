@@ -146,6 +146,14 @@ async fn a_record_says_who_has_removed_what() {
         let said = server.run_as(variables, &[&delete[..], &["-o", "json"]].concat()).await;
         assert_eq!(said.json().pointer("/0/by"), Some(&json!(who)), "{variables:?}");
     }
+    let nothing = ["delete", "cpu.user", "--tenant", "default"];
+    server.fails(&[&nothing[..], &["--yes"]].concat(), 1, "no series with samples there").await;
+    let said = server.done(&nothing).await;
+    assert!(said.err.contains("no series with samples there is selected"), "{}", said.err);
+    server.fails(&nothing[..1], 1, "name the tenant with --tenant").await;
+    server.fails(&["delete", "--tenant", "default"], 1, "or say --all-series").await;
+    server.fails(&["deletions", "9"], 1, "refused: 404 Not Found: there is no deletion 9").await;
+    server.fails(&["deletions", "1", "--cancel"], 1, "deletion 1 has ended").await;
     server.write("cpu.idle", "2026-11-20T09:00:00Z").await;
     server.fails(&["tenant", "delete", "nobody", "--yes"], 1, "no tenant is called nobody").await;
     server.done(&["tenant", "delete", "default"]).await;

@@ -79,6 +79,17 @@ async fn ready(State(services): State<Arc<Services>>) -> impl IntoResponse {
     reasons.extend(services.alarms.failure().map(|why| format!("alarms are not evaluated: {why}")));
     let losses = health.losses.iter().map(|loss| format!("lost before this start: {loss}"));
     let quarantined = services.store.quarantined();
+    let quarantined = quarantined.iter().map(|missing| {
+        format!(
+            "{} samples from {} to {} cannot be read: {}; the file is {}, and `moneta repair` brings \
+             back what is whole in it",
+            missing.samples,
+            time::format_ms(missing.times.start),
+            time::format_ms(missing.times.end),
+            missing.reason,
+            missing.path.display(),
+        )
+    });
     let clock = services.store.clock_doubt().map(|doubt| {
         format!(
             "the clock has leapt: it shows {}, and what has expired is removed as of {} until it has \
@@ -87,7 +98,7 @@ async fn ready(State(services): State<Arc<Services>>) -> impl IntoResponse {
             time::format_ms(doubt.passed),
         )
     });
-    let warnings = losses.chain(quarantined.iter().map(ToString::to_string)).chain(clock).collect();
+    let warnings = losses.chain(quarantined).chain(clock).collect();
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready, reasons, warnings }))
