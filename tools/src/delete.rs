@@ -78,7 +78,7 @@ impl Delete {
         let answer = client.post(&["admin", "deletions"], &body).await?;
         if !self.yes {
             let columns = ["series", "samples", "bytes"];
-            Table::of(&[answer.clone()], &columns).print(self.output)?;
+            Table::of(std::slice::from_ref(&answer), &columns).print(self.output)?;
             match answer.get("series").and_then(Value::as_u64) {
                 Some(0) => eprintln!("moneta: no series with samples there is selected"),
                 Some(_) | None => eprintln!("moneta: nothing was deleted; repeat it with --yes"),

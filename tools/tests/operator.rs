@@ -153,6 +153,7 @@ async fn a_record_says_who_has_removed_what() {
     server.fails(&nothing[..1], 1, "name the tenant with --tenant").await;
     server.fails(&["delete", "--tenant", "default"], 1, "or say --all-series").await;
     server.fails(&["deletions", "9"], 1, "refused: 404 Not Found: there is no deletion 9").await;
+    server.done(&["retention", "apply"]).await;
     server.fails(&["deletions", "1", "--cancel"], 1, "deletion 1 has ended").await;
     server.write("cpu.idle", "2026-11-20T09:00:00Z").await;
     server.fails(&["tenant", "delete", "nobody", "--yes"], 1, "no tenant is called nobody").await;

@@ -92,8 +92,9 @@ async fn ready(State(services): State<Arc<Services>>) -> impl IntoResponse {
     });
     let clock = services.store.clock_doubt().map(|doubt| {
         format!(
-            "the clock has leapt: it shows {}, and what has expired is removed as of {} until it has \
-             run on for an hour; POST /admin/retention/apply takes its word at once",
+            "the clock shows {}, more than a day from {}, where this store saw it last: nothing more is \
+             removed as expired until it has run on for an hour; POST /admin/retention/apply takes its \
+             word at once",
             time::format_ms(doubt.clock),
             time::format_ms(doubt.passed),
         )

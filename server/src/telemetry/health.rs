@@ -31,7 +31,7 @@ impl StoreHealth {
             ("storage_losses", "Losses found when the directory was opened", &self.losses),
             (
                 "storage_clock_doubted",
-                "Whether the clock has leapt, so that nothing expires for good",
+                "Whether the clock is in doubt, so that nothing more is removed as expired",
                 &self.clock_doubted,
             ),
         ] {

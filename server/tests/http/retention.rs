@@ -127,7 +127,7 @@ async fn series_without_samples_leave_the_index() {
 }
 
 #[tokio::test]
-async fn a_clock_that_leaps_is_told_of() {
+async fn a_clock_in_doubt_is_told_of() {
     let server = filled().await;
     assert_eq!(server.get("/ready").await, (200, json!({"ready": true, "reasons": []})));
     assert_eq!(server.figure("storage_clock_doubted").await, Some(0.0));

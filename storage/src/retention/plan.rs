@@ -5,7 +5,7 @@ use std::sync::mpsc;
 
 use roaring::RoaringBitmap;
 
-use super::{Policies, Policy, RollupStep};
+use super::{Policies, Policy, RollupStep, generation};
 use crate::census::{self, Stretch};
 use crate::error::Error;
 use crate::model::{Keep, MetricNo, TenantId, TimeRange, Timestamp};
@@ -167,6 +167,10 @@ impl Store {
         now: i64,
         mut each: impl FnMut((TenantId, MetricNo), rollup::Home),
     ) -> Result<(), Error> {
+        // Rollups are read only if the change is about them.
+        if generation(policies) == self.shared().retention.rules().generation() {
+            return Ok(());
+        }
         let moment = self.shared().live.moment();
         let metric_of = metric_lookup(&self.shared().index);
         let mut lost: BTreeMap<((TenantId, MetricNo), RollupStep), Option<TimeRange>> =
