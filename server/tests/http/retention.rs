@@ -120,8 +120,8 @@ async fn series_without_samples_leave_the_index() {
     server.write_as("a", measured("new", "h1", 0, HOUR, 3)).await;
     let body = json!({"policies": [policy(None, "*", "2d")]});
     assert_eq!(server.send("PUT", "/admin/retention", body).await.0, 200);
-    let (_, done) = server.ask("POST", "/admin/retention/apply").await;
-    assert_eq!(done["series_removed"], json!(1), "{done}");
+    // The sweeper may have been quicker.
+    assert_eq!(server.ask("POST", "/admin/retention/apply").await.0, 200);
     assert_eq!(server.figure("storage_series").await, Some(1.0));
     server.stop().await;
 }
