@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | listener | accepts connections, serves requests | at the stop, when open requests have finished |
 //! | collector | measures this machine, if enabled | at the stop |
-//! | figures | counts alarms for `/metrics` | at the stop |
+//! | figures | counts alarms and journals for `/metrics` | at the stop |
 //! | backup | takes a backup, when asked to | when it is done, or soon after the stop |
 //! | notifier | sends notifications; alerting owns it | when it is closed, before alerting |
 //!
@@ -17,6 +17,7 @@ use std::time::Duration;
 use moneta_alerting::{Alarms, Notifier, NotifySettings, Settings, State};
 use moneta_storage::clock::{Clock, SystemClock};
 use moneta_storage::feed::Consumer;
+use moneta_storage::journal::JournalKind;
 use moneta_storage::{Store, StoreConfig};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -37,6 +38,9 @@ use crate::telemetry::Telemetry;
 
 /// Between two counts of alarms. Counting copies every alarm, which takes about a microsecond each.
 const FIGURES_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Counts of alarms between two of journals, which read some thousand entries.
+const COUNTS_PER_JOURNALS: u32 = 4;
 
 /// A server that runs.
 pub struct Running {
@@ -122,7 +126,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Err
                 stopper.watch(),
             )),
         ),
-        ("figures", tokio::spawn(count_alarms(Arc::clone(&services), stopper.watch()))),
+        ("figures", tokio::spawn(count(Arc::clone(&services), stopper.watch()))),
     ];
     if config.collector.enabled {
         let collector = crate::collector::run(
@@ -194,17 +198,18 @@ async fn blocking<T: Send + 'static>(
     result.unwrap_or(Err(Error::Panicked { task }))
 }
 
-/// Counts definitions, and alarms by state, for the figures.
-async fn count_alarms(services: Arc<Services>, mut stop: watch::Receiver<bool>) {
+/// Counts definitions, alarms by state, and entries of journals, for the figures.
+async fn count(services: Arc<Services>, mut stop: watch::Receiver<bool>) {
     let mut beat = tokio::time::interval(FIGURES_INTERVAL);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut until_journals = 0;
     loop {
         tokio::select! {
             _ = beat.tick() => {}
             () = shutdown::stopped(&mut stop) => return,
         }
         let counted = Arc::clone(&services);
-        let count = services.pool.run(move || {
+        let counting = services.pool.run(move || {
             let mut by_state = [(State::Ok, 0), (State::Undetermined, 0), (State::Alarm, 0)];
             let mut definitions = 0;
             for tenant in counted.store.tenants() {
@@ -217,8 +222,24 @@ async fn count_alarms(services: Arc<Services>, mut stop: watch::Receiver<bool>) 
             }
             Ok((by_state, definitions))
         });
-        if let Ok((by_state, definitions)) = count.await {
+        if let Ok((by_state, definitions)) = counting.await {
             services.telemetry.set_alarms(by_state, definitions);
+        }
+        if until_journals == 0 {
+            until_journals = COUNTS_PER_JOURNALS;
+            count_journals(&services).await;
+        }
+        until_journals -= 1;
+    }
+}
+
+/// Counts events and state changes of alarms, for the figures.
+async fn count_journals(services: &Arc<Services>) {
+    for kind in [JournalKind::Event, JournalKind::Transition] {
+        let store = services.store.clone();
+        let count = services.pool.run(move || Ok(store.journal_stats(kind)?));
+        if let Ok(stats) = count.await {
+            services.telemetry.set_journal(kind, stats);
         }
     }
 }

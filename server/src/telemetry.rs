@@ -8,7 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use moneta_alerting::{NotifyStats, State};
-use moneta_storage::LimitKind;
+use moneta_storage::journal::JournalKind;
+use moneta_storage::{JournalStats, LimitKind, Store};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -323,8 +324,15 @@ impl Telemetry {
     }
 
     /// Takes over what the store tells.
-    pub(crate) fn set_storage(&self, stats: &moneta_storage::Stats) {
-        self.storage.set(stats);
+    pub(crate) fn set_storage(&self, store: &Store) {
+        self.storage.set(&store.stats());
+        self.storage.set_rollups(store.rollup_stats());
+        self.store_health.set(&store.health(), store.clock_doubt());
+    }
+
+    /// Takes over what journals of a kind hold.
+    pub(crate) fn set_journal(&self, kind: JournalKind, stats: JournalStats) {
+        self.storage.set_journal(kind, stats);
     }
 
     /// Takes over how often limits of tenants have refused a write.
@@ -333,11 +341,6 @@ impl Telemetry {
             let counter = self.limits.get_or_create(&LimitLabels { limit: limit.name() });
             counter.inner().store(count, Ordering::Relaxed);
         }
-    }
-
-    /// Takes over whether the store takes writes.
-    pub(crate) fn set_store_health(&self, health: &moneta_storage::Health) {
-        self.store_health.set(health);
     }
 
     /// All figures as text.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use rocksdb::{
     BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBCompressionType,
     DBRawIteratorWithThreadMode, DBRecoveryMode, DBWithThreadMode, FlushOptions, MergeOperands,
-    MultiThreaded, Options, ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
+    MultiThreaded, Options, Range, ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
 };
 
 use crate::acknowledged::Acknowledged;
@@ -185,6 +185,12 @@ impl Kv {
             last: file.end_key.unwrap_or_default(),
         });
         Ok(files.collect())
+    }
+
+    /// Bytes of table files that keys from `from` up to, but without, `to` take, about.
+    pub(crate) fn table_bytes(&self, family: Family, from: &[u8], to: &[u8]) -> u64 {
+        let span = [Range::new(from, to)];
+        self.db.get_approximate_sizes_cf(&self.family(family), &span).into_iter().sum()
     }
 
     fn family(&self, family: Family) -> Arc<BoundColumnFamily<'_>> {

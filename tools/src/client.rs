@@ -11,6 +11,8 @@ use serde_json::Value;
 
 /// An answer is waited for this long.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// One to a request that reads or writes many files, on a slow disk for hours.
+const PATIENT_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
 
 /// Which server, and as whom.
 #[derive(Args, Clone)]
@@ -80,15 +82,15 @@ pub(crate) struct Client {
     base: Url,
     tenant: Option<String>,
     token: Option<String>,
+    timeout: Duration,
 }
 
 impl Connection {
     /// The server; nothing is sent yet.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
         let base = base_url(&self.url)?;
-        let mut http = reqwest::Client::builder()
-            .timeout(ANSWER_TIMEOUT)
-            .user_agent(concat!("moneta/", env!("CARGO_PKG_VERSION")));
+        let mut http =
+            reqwest::Client::builder().user_agent(concat!("moneta/", env!("CARGO_PKG_VERSION")));
         if is_loopback(&base) {
             // A proxy would reach its own loopback, not ours.
             http = http.no_proxy();
@@ -96,11 +98,17 @@ impl Connection {
         let http = http.build().context("the HTTP client cannot start")?;
         // A variable that is set to nothing is as good as none.
         let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        Ok(Client { http, base, tenant: given(&self.tenant), token: given(&self.token) })
+        let (tenant, token) = (given(&self.tenant), given(&self.token));
+        Ok(Client { http, base, tenant, token, timeout: ANSWER_TIMEOUT })
     }
 }
 
 impl Client {
+    /// The same, waiting for answers as long as reading or writing many files may take.
+    pub(crate) fn patient(self) -> Self {
+        Client { timeout: PATIENT_TIMEOUT, ..self }
+    }
+
     /// The tenant to act for, if one was named.
     pub(crate) fn tenant(&self) -> Option<&str> {
         self.tenant.as_deref()
@@ -207,7 +215,7 @@ impl Client {
         headers: &[(&'static str, &'static str)],
         body: Option<Vec<u8>>,
     ) -> Result<String, RequestError> {
-        let mut request = self.http.request(method, url.clone());
+        let mut request = self.http.request(method, url.clone()).timeout(self.timeout);
         if let Some(tenant) = &self.tenant {
             request = request.header("X-Project-Id", tenant);
         }
@@ -282,16 +290,19 @@ fn refusal(status: StatusCode, body: &str) -> String {
     let field = |value: &Value, name: &str| value.get(name)?.as_str().map(str::to_owned);
     let nested = || json.as_object()?.values().find_map(|value| field(value, "message"));
     match (field(&json, "title"), field(&json, "description")) {
-        (Some(title), Some(description)) if status.canonical_reason() == Some(&title) => {
-            description
-        }
+        (Some(title), Some(description)) if says_no_more(status, &title) => description,
         (Some(title), Some(description)) => format!("{title}: {description}"),
-        (Some(title), None) if title == status.to_string() => String::new(),
+        (Some(title), None) if says_no_more(status, &title) => String::new(),
         (Some(text), None) | (None, Some(text)) => text,
         (None, None) => {
             nested().unwrap_or_else(|| body.trim().chars().take(TEXT_CHARS_MAX).collect())
         }
     }
+}
+
+/// Whether a title is nothing but the status in words.
+fn says_no_more(status: StatusCode, title: &str) -> bool {
+    status.canonical_reason() == Some(title) || status.to_string() == title
 }
 
 /// An error and what caused it: the outermost text alone says only that a request failed.
@@ -319,6 +330,8 @@ mod tests {
         check(r#"{"title": "Unprocessable Entity", "description": "no"}"#, "no");
         check(r#"{"title": "Bad request", "description": "no"}"#, "Bad request: no");
         check(r#"{"title": "422 Unprocessable Entity"}"#, "");
+        check(r#"{"title": "422 Unprocessable Entity", "description": "no"}"#, "no");
+        check(r#"{"title": "Unprocessable Entity"}"#, "");
         check(r#"{"title": "404 Not Found"}"#, "404 Not Found");
         check(r#"{"error": {"code": 401, "message": "who?"}}"#, "who?");
         check(" it broke\n", "it broke");

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::client::{Client, Connection};
 use crate::output::{Format, Table};
-use crate::{pair, time};
+use crate::{pair, time, user};
 
 /// How often a deletion that is waited for is looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -59,24 +59,30 @@ pub(crate) struct Deletions {
 
 impl Delete {
     pub(crate) async fn run(&self) -> anyhow::Result<ExitCode> {
-        let client = self.connection.client()?;
+        let client = self.connection.client()?.patient();
         let Some(tenant) = client.tenant() else {
             bail!("name the tenant with --tenant");
         };
+        if self.metric.is_none() && self.dimensions.is_empty() && !self.all_series {
+            bail!("name a metric or, with -d, dimensions; or say --all-series");
+        }
         let now = time::now();
         let instant = |text: &Option<String>| -> anyhow::Result<Option<String>> {
             text.as_ref().map(|text| time::iso(time::parse(text, now)?)).transpose()
         };
-        let user = std::env::var("USER").unwrap_or_default();
         let body = json!({
             "tenant": tenant, "metric": self.metric, "dimensions": self.conditions(),
             "start": instant(&self.start)?, "end": instant(&self.end)?,
-            "all_series": self.all_series, "dry_run": !self.yes, "by": user,
+            "all_series": self.all_series, "dry_run": !self.yes, "by": user::name(),
         });
         let answer = client.post(&["admin", "deletions"], &body).await?;
         if !self.yes {
-            Table::of(&[answer], &["series", "samples", "bytes"]).print(self.output)?;
-            eprintln!("moneta: nothing was deleted; repeat it with --yes");
+            let columns = ["series", "samples", "bytes"];
+            Table::of(std::slice::from_ref(&answer), &columns).print(self.output)?;
+            match answer.get("series").and_then(Value::as_u64) {
+                Some(0) => eprintln!("moneta: no series with samples there is selected"),
+                Some(_) | None => eprintln!("moneta: nothing was deleted; repeat it with --yes"),
+            }
             return Ok(ExitCode::SUCCESS);
         }
         let answer = if self.wait { wait(&client, answer).await? } else { answer };

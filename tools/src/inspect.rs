@@ -22,8 +22,8 @@ pub(crate) struct Inspect {
     #[arg(long)]
     blocks: bool,
     /// Form of the output
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    #[arg(short, long, alias = "format", value_enum, default_value_t = Format::Table)]
+    output: Format,
 }
 
 impl Inspect {
@@ -34,7 +34,7 @@ impl Inspect {
             (None, false) => Depth::Manifest,
         };
         let found = inspect::inspect(&self.data, depth)?;
-        if self.format == Format::Json {
+        if self.output == Format::Json {
             println!("{:#}", whole(&found));
             return Ok(ExitCode::SUCCESS);
         }
@@ -42,7 +42,7 @@ impl Inspect {
         let blocks = [parts(&found.contents), codecs(&found.contents)];
         let read = found.contents.segments > 0;
         for table in tables.iter().chain(blocks.iter().filter(|_| read)) {
-            table.print(self.format)?;
+            table.print(self.output)?;
             println!();
         }
         for path in &found.quarantine {

@@ -24,6 +24,7 @@ mod serve;
 mod snapshot;
 mod tenant;
 mod time;
+mod user;
 mod verify;
 mod write;
 

@@ -21,7 +21,7 @@ pub(crate) enum Retention {
     Unset(Unset),
     /// What a change would remove; nothing is changed
     Plan(Plan),
-    /// Give back the space of what has expired, now
+    /// Flush the head and give back the space of what has expired or was deleted, now; believes the clock
     Apply(Asking),
     /// Which policy decides about a metric
     Explain(Explain),
@@ -54,7 +54,8 @@ struct Change {
     /// Only for this tenant; without it for every one
     #[arg(long, value_name = "TENANT", conflicts_with = "file")]
     for_tenant: Option<String>,
-    /// A rollup of the samples and how long it is kept: 5m=90d, 1h=2y; once for each step
+    /// A rollup of the samples and how long it is kept: 5m=90d, 1h=2y; once for each step. A policy that
+    /// is set anew has those only that are given
     #[arg(long, value_name = "STEP=KEEP", conflicts_with = "file")]
     rollup: Vec<String>,
     /// All policies, as `moneta retention get -o json` prints them; - for standard input
@@ -115,12 +116,12 @@ impl Retention {
                 get.asking.print_policies(&policies)?;
             }
             Retention::Set(set) => {
-                let client = set.asking.client()?;
+                let client = set.asking.client()?.patient();
                 let changed = set.change.apply(policies(&client).await?)?;
                 return replace(&client, &set.asking, changed, set.yes).await;
             }
             Retention::Unset(unset) => {
-                let client = unset.asking.client()?;
+                let client = unset.asking.client()?.patient();
                 let mut all = policies(&client).await?;
                 let before = all.len();
                 all.retain(|policy| !is_about(policy, &unset.metric, unset.for_tenant.as_deref()));
@@ -130,14 +131,19 @@ impl Retention {
                 return replace(&client, &unset.asking, all, unset.yes).await;
             }
             Retention::Plan(plan) => {
-                let client = plan.asking.client()?;
+                let client = plan.asking.client()?.patient();
                 let changed = plan.change.apply(policies(&client).await?)?;
                 let losses = client.post(&PLAN, &json!({ "policies": changed })).await?;
                 plan.asking.show_losses(&losses)?;
             }
             Retention::Apply(asking) => {
                 let path = ["admin", "retention", "apply"];
-                let done = asking.client()?.post(&path, &Value::Null).await?;
+                let done = asking.client()?.patient().post(&path, &Value::Null).await?;
+                if done.get("flushed") == Some(&Value::Bool(false)) {
+                    eprintln!(
+                        "moneta: what is in memory could not be written first; see the server's log"
+                    );
+                }
                 let columns = [
                     "segments_removed",
                     "segments_rewritten",
@@ -177,10 +183,14 @@ async fn replace(
 ) -> anyhow::Result<ExitCode> {
     let body = json!({ "policies": policies });
     let losses = client.post(&PLAN, &body).await?;
-    let samples = losses.get("samples").and_then(Value::as_u64).unwrap_or(0);
-    if samples > 0 && !yes {
+    let count = |what: &str| losses.get(what).and_then(Value::as_u64).unwrap_or(0);
+    let (samples, days) = (count("samples"), count("rollup_days"));
+    if samples + days > 0 && !yes {
         asking.show_losses(&losses)?;
-        eprintln!("moneta: this removes {samples} samples for good; repeat it with --yes");
+        eprintln!(
+            "moneta: this removes {samples} samples and {days} days of rollups for good; nothing was \
+             changed; repeat it with --yes"
+        );
         return Ok(ExitCode::FAILURE);
     }
     client.put(&PATH, &body).await?;
@@ -270,7 +280,10 @@ impl Asking {
     fn show_losses(&self, losses: &Value) -> anyhow::Result<()> {
         let none = Vec::new();
         let metrics = losses.get("metrics").and_then(Value::as_array).unwrap_or(&none);
-        self.print(metrics, &["tenant", "metric", "keep", "series", "samples", "bytes"])
+        self.print(
+            metrics,
+            &["tenant", "metric", "keep", "series", "samples", "bytes", "rollup_days"],
+        )
     }
 
     fn explain(&self, answer: &Value) -> anyhow::Result<()> {
@@ -285,7 +298,11 @@ impl Asking {
         let decides = decides.map(|policy| (policy, "decides"));
         let overruled = others.iter().map(|policy| (policy, "overruled"));
         let rows: Vec<Value> = decides.into_iter().chain(overruled).map(with_role).collect();
-        self.print(&rows, &["role", "tenant", "metric", "keep"])?;
+        let rows = match self.output {
+            Format::Json => rows,
+            Format::Table | Format::Csv => with_rollups_as_text(&rows),
+        };
+        self.print(&rows, &["role", "tenant", "metric", "keep", "rollups"])?;
         if self.output == Format::Table {
             let keep = answer.get("keep").and_then(Value::as_str).unwrap_or_default();
             eprintln!("kept {keep}");

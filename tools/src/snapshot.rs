@@ -42,7 +42,7 @@ impl Snapshot {
             }
             None => {
                 let body = json!({"to": to.to_str().context("--to is no text")?});
-                self.connection.client()?.post(&["admin", "snapshots"], &body).await?
+                self.connection.client()?.patient().post(&["admin", "snapshots"], &body).await?
             }
         };
         if self.json {

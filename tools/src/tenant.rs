@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::client::Connection;
 use crate::output::{Format, Table};
+use crate::user;
 
 #[derive(Subcommand)]
 pub(crate) enum Tenant {
@@ -56,7 +57,7 @@ impl Tenant {
 
 impl Delete {
     async fn run(&self) -> anyhow::Result<()> {
-        let client = self.connection.client()?;
+        let client = self.connection.client()?.patient();
         let path = ["admin", "tenants", &self.name];
         let contents = client.get(&path, &[]).await?;
         let columns =
@@ -66,8 +67,7 @@ impl Delete {
             eprintln!("moneta: nothing was removed; repeat it with --yes");
             return Ok(());
         }
-        let user = std::env::var("USER").unwrap_or_default();
-        client.delete_with(&path, &[("confirm", &self.name), ("by", &user)]).await?;
+        client.delete_with(&path, &[("confirm", &self.name), ("by", &user::name())]).await?;
         eprintln!("moneta: {} was removed; space comes back in the background", self.name);
         Ok(())
     }

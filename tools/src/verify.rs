@@ -16,17 +16,25 @@ const DAMAGED: u8 = 3;
 
 /// Reads everything and changes nothing.
 #[derive(Args)]
+#[command(
+    after_help = "Changes nothing.\nExit codes: 0 all is whole; 1 it could not be read; 2 wrong arguments; \
+3 something is damaged."
+)]
 pub(crate) struct Verify {
     /// Folder that holds all data; no server may have it open
     #[arg(value_name = "DATA")]
     data: PathBuf,
     /// Form of the output
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    #[arg(short, long, alias = "format", value_enum, default_value_t = Format::Table)]
+    output: Format,
 }
 
 /// Mends what is damaged.
 #[derive(Args)]
+#[command(
+    after_help = "What is replaced is kept in DATA/quarantine.\nExit codes: 0 nothing is damaged any more; \
+1 it could not be done; 2 wrong arguments; 3 something is damaged still, or would be mended by --yes."
+)]
 pub(crate) struct Repair {
     /// Folder that holds all data; no server may have it open
     #[arg(value_name = "DATA")]
@@ -38,8 +46,8 @@ pub(crate) struct Repair {
     #[arg(long)]
     yes: bool,
     /// Form of the output
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    #[arg(short, long, alias = "format", value_enum, default_value_t = Format::Table)]
+    output: Format,
 }
 
 impl Verify {
@@ -50,7 +58,7 @@ impl Verify {
         meter.end();
         let outcome = outcome?;
         let read = outcome.verified;
-        if self.format == Format::Json {
+        if self.output == Format::Json {
             let unlisted: Vec<String> =
                 outcome.unlisted.iter().map(|path| path.display().to_string()).collect();
             let answer = json!({
@@ -71,7 +79,7 @@ impl Verify {
             });
             println!("{answer:#}");
         } else {
-            print_problems(&outcome.problems, self.format)?;
+            print_problems(&outcome.problems, self.output)?;
             if outcome.more > 0 {
                 println!("and {} more", outcome.more);
             }
@@ -104,7 +112,7 @@ impl Repair {
         meter.end();
         let outcome = outcome?;
         let whole = if self.yes { outcome.left.is_empty() } else { outcome.found.is_empty() };
-        if self.format == Format::Json {
+        if self.output == Format::Json {
             let objects = |problems: &[Problem]| problems.iter().map(object).collect::<Vec<_>>();
             let answer = json!({
                 "applied": self.yes,
@@ -118,16 +126,19 @@ impl Repair {
             return Ok(exit(whole));
         }
         println!("{} problems found", outcome.found.len());
-        print_problems(&outcome.found, self.format)?;
+        if outcome.found.is_empty() {
+            return Ok(exit(whole));
+        }
+        print_problems(&outcome.found, self.output)?;
         println!("{}", if self.yes { "What was done:" } else { "What would be done:" });
         for step in &outcome.steps {
             println!("  {step}");
         }
         println!("What is lost: {} samples of segments", outcome.lost_samples);
-        print_problems(&outcome.lost, self.format)?;
+        print_problems(&outcome.lost, self.output)?;
         if self.yes {
             println!("{} problems are left", outcome.left.len());
-            print_problems(&outcome.left, self.format)?;
+            print_problems(&outcome.left, self.output)?;
         } else if !whole {
             println!("Nothing was changed; `--yes` does it.");
         }

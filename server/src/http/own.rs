@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::{Route, Services};
 use crate::telemetry::Format;
+use crate::wire::time;
 
 /// Whether the server can do its work.
 #[derive(Debug, Default)]
@@ -78,7 +79,27 @@ async fn ready(State(services): State<Arc<Services>>) -> impl IntoResponse {
     reasons.extend(services.alarms.failure().map(|why| format!("alarms are not evaluated: {why}")));
     let losses = health.losses.iter().map(|loss| format!("lost before this start: {loss}"));
     let quarantined = services.store.quarantined();
-    let warnings = losses.chain(quarantined.iter().map(ToString::to_string)).collect();
+    let quarantined = quarantined.iter().map(|missing| {
+        format!(
+            "{} samples from {} to {} cannot be read: {}; the file is {}, and `moneta repair` brings \
+             back what is whole in it",
+            missing.samples,
+            time::format_ms(missing.times.start),
+            time::format_ms(missing.times.end),
+            missing.reason,
+            missing.path.display(),
+        )
+    });
+    let clock = services.store.clock_doubt().map(|doubt| {
+        format!(
+            "the clock shows {}, more than a day from {}, where this store saw it last: nothing more is \
+             removed as expired until it has run on for an hour; POST /admin/retention/apply takes its \
+             word at once",
+            time::format_ms(doubt.clock),
+            time::format_ms(doubt.passed),
+        )
+    });
+    let warnings = losses.chain(quarantined).chain(clock).collect();
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready, reasons, warnings }))
@@ -88,9 +109,8 @@ async fn metrics(State(services): State<Arc<Services>>, headers: HeaderMap) -> i
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let format = Format::accepted(accept);
     services.telemetry.set_notifications(&services.notifier.stats());
-    services.telemetry.set_storage(&services.store.stats());
+    services.telemetry.set_storage(&services.store);
     services.telemetry.set_limits(services.store.refused());
-    services.telemetry.set_store_health(&services.store.health());
     ([(header::CONTENT_TYPE, format.content_type())], services.telemetry.render(format))
 }
 

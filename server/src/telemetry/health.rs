@@ -1,6 +1,6 @@
 //! Figures on whether the store takes writes.
 
-use moneta_storage::Health;
+use moneta_storage::{ClockDoubt, Health};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
@@ -13,6 +13,7 @@ pub(super) struct StoreHealth {
     read_only: Gauge,
     stopped: Gauge,
     losses: Gauge,
+    clock_doubted: Gauge,
 }
 
 impl StoreHealth {
@@ -28,12 +29,17 @@ impl StoreHealth {
             ),
             ("storage_stopped", "Whether writes need a restart", &self.stopped),
             ("storage_losses", "Losses found when the directory was opened", &self.losses),
+            (
+                "storage_clock_doubted",
+                "Whether the clock is in doubt, so that nothing more is removed as expired",
+                &self.clock_doubted,
+            ),
         ] {
             registry.register(name, help, gauge.clone());
         }
     }
 
-    pub(super) fn set(&self, health: &Health) {
+    pub(super) fn set(&self, health: &Health, doubt: Option<ClockDoubt>) {
         let refuses = health.stopped.is_some() || health.read_only.is_some();
         for (gauge, value) in [
             (&self.free_bytes, health.free_bytes.unwrap_or(0)),
@@ -41,6 +47,7 @@ impl StoreHealth {
             (&self.low_space, u64::from(health.low_space)),
             (&self.read_only, u64::from(refuses)),
             (&self.stopped, u64::from(health.stopped.is_some())),
+            (&self.clock_doubted, u64::from(doubt.is_some())),
             (&self.losses, u64::try_from(health.losses.len()).unwrap_or(u64::MAX)),
         ] {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));

@@ -1,8 +1,14 @@
 //! Figures on what the store holds.
 
-use moneta_storage::Stats;
+use moneta_storage::journal::JournalKind;
+use moneta_storage::retention::RollupStep;
+use moneta_storage::{JournalStats, RollupStats, Stats};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+
+use crate::wire::span;
 
 /// What the store tells of itself.
 #[derive(Default)]
@@ -16,6 +22,24 @@ pub(super) struct Storage {
     flushed_bytes: Gauge,
     merged_bytes: Gauge,
     quarantined: Gauge,
+    rollup_segments: Family<StepLabels, Gauge>,
+    rollup_bytes: Family<StepLabels, Gauge>,
+    journal_entries: Family<JournalLabels, Gauge>,
+    journal_bytes: Family<JournalLabels, Gauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StepLabels {
+    step: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct JournalLabels {
+    journal: &'static str,
+}
+
+fn set(gauge: &Gauge, value: u64) {
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
 }
 
 impl Storage {
@@ -41,6 +65,26 @@ impl Storage {
         ] {
             registry.register(name, help, gauge.clone());
         }
+        for (name, help, gauges) in [
+            ("storage_rollup_segments", "Segment files of rollups", &self.rollup_segments),
+            ("storage_rollup_bytes", "Bytes of segment files of rollups", &self.rollup_bytes),
+        ] {
+            registry.register(name, help, gauges.clone());
+        }
+        for (name, help, gauges) in [
+            (
+                "storage_journal_entries",
+                "Events and state changes of alarms stored, beyond ten thousand about",
+                &self.journal_entries,
+            ),
+            (
+                "storage_journal_bytes",
+                "Bytes of table files that they take, about",
+                &self.journal_bytes,
+            ),
+        ] {
+            registry.register(name, help, gauges.clone());
+        }
     }
 
     pub(super) fn set(&self, stats: &Stats) {
@@ -55,7 +99,25 @@ impl Storage {
             (&self.merged_bytes, stats.merged_bytes),
             (&self.quarantined, stats.quarantined),
         ] {
-            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+            set(gauge, value);
         }
+    }
+
+    pub(super) fn set_rollups(&self, all: impl IntoIterator<Item = (RollupStep, RollupStats)>) {
+        for (step, stats) in all {
+            let labels = StepLabels { step: span::step_text(step) };
+            set(&self.rollup_segments.get_or_create(&labels), stats.segments);
+            set(&self.rollup_bytes.get_or_create(&labels), stats.bytes);
+        }
+    }
+
+    pub(super) fn set_journal(&self, kind: JournalKind, stats: JournalStats) {
+        let journal = match kind {
+            JournalKind::Event => "events",
+            JournalKind::Transition => "alarm_history",
+        };
+        let labels = JournalLabels { journal };
+        set(&self.journal_entries.get_or_create(&labels), stats.entries);
+        set(&self.journal_bytes.get_or_create(&labels), stats.bytes);
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use moneta_storage::model::Keep;
+use moneta_storage::retention::RollupStep;
 
 const UNITS: [(&str, u64); 6] = [
     ("y", 365 * 24 * 3600),
@@ -25,6 +26,14 @@ pub(crate) fn parse_keep(text: &str) -> Option<Keep> {
     }
     let seconds = number.parse::<u64>().ok()?.checked_mul(*seconds)?;
     Some(Keep::For(Duration::from_secs(seconds)))
+}
+
+/// How a rollup's step is written.
+pub(crate) fn step_text(step: RollupStep) -> &'static str {
+    match step {
+        RollupStep::FiveMinutes => "5m",
+        RollupStep::Hour => "1h",
+    }
 }
 
 /// Writes it with the greatest unit, weeks and years aside, that leaves nothing over.

@@ -182,6 +182,11 @@ impl Retention {
         self.passed.get()
     }
 
+    /// What counts as passed, if a clock that shows `now` is in doubt.
+    pub(crate) fn doubted(&self, now: Timestamp) -> Option<Timestamp> {
+        (!self.passed.trusts(now)).then(|| self.passed())
+    }
+
     /// Lets time pass. An operator's word, `told`, is enough to believe a clock that has leapt.
     pub(crate) fn look(&self, now: Timestamp, told: bool) {
         let mut doubt = self.lock();

@@ -49,10 +49,15 @@ impl Passed {
         Timestamp::from_millis(self.0.load(Ordering::Acquire))
     }
 
+    /// Whether a clock that shows `now` is not in doubt.
+    pub(super) fn trusts(&self, now: Timestamp) -> bool {
+        let ahead = now.millis().saturating_sub(self.get().millis());
+        (-LEAP_MS..=LEAP_MS).contains(&ahead)
+    }
+
     /// Follows a clock that is not in doubt. Whether it is not.
     pub(super) fn follow(&self, now: Timestamp) -> bool {
-        let ahead = now.millis().saturating_sub(self.get().millis());
-        let sure = (-LEAP_MS..=LEAP_MS).contains(&ahead);
+        let sure = self.trusts(now);
         if sure {
             self.0.fetch_max(now.millis(), Ordering::AcqRel);
         }

@@ -1,10 +1,10 @@
 //! What operators do with retention: read it, change it, see beforehand what a change would remove.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use roaring::RoaringBitmap;
 
-use super::{Policies, Policy};
+use super::{Policies, Policy, RollupStep, generation};
 use crate::census::{self, Stretch};
 use crate::error::Error;
 use crate::model::{Keep, MetricNo, TenantId, TimeRange, Timestamp};
@@ -30,12 +30,14 @@ pub struct MetricRetention {
     pub samples: u64,
     /// Bytes of segments that they take, about.
     pub bytes: u64,
+    /// Days of its rollups, each step for itself, that would go and of which samples have gone.
+    pub rollup_days: u64,
 }
 
 /// What policies would remove at this moment, beyond what is hidden already.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RetentionPlan {
-    /// Metrics that would lose samples, by tenant and name.
+    /// Metrics that would lose samples or rollups, by tenant and name.
     pub metrics: Vec<MetricRetention>,
 }
 
@@ -45,6 +47,8 @@ struct Loss {
     series: RoaringBitmap,
     samples: u64,
     bytes: u64,
+    /// Tier and day.
+    rollups: BTreeSet<rollup::Home>,
 }
 
 impl Store {
@@ -128,6 +132,9 @@ impl Store {
                 loss.bytes += bytes;
             }
         }
+        self.rollups_that_would_go(policies, now, |metric, home| {
+            losses.entry(metric).or_default().rollups.insert(home);
+        })?;
         let metrics = losses.into_iter().filter_map(|((tenant, metric), loss)| {
             let (tenant, metric) = self.names(tenant, metric)?;
             let policy = policies.of(&tenant, &metric).cloned();
@@ -139,11 +146,70 @@ impl Store {
                 series: loss.series.len(),
                 samples: loss.samples,
                 bytes: loss.bytes,
+                rollup_days: u64::try_from(loss.rollups.len()).unwrap_or(u64::MAX),
             })
         });
         let mut metrics: Vec<MetricRetention> = metrics.collect();
         metrics.sort_by(|a, b| (&a.tenant, &a.metric).cmp(&(&b.tenant, &b.metric)));
         Ok(RetentionPlan { metrics })
+    }
+
+    /// Calls `each` with metrics and days of rollups that are seen today and would not be by `policies`,
+    /// and that cannot be made again.
+    fn rollups_that_would_go(
+        &self,
+        policies: &Policies,
+        now: i64,
+        mut each: impl FnMut((TenantId, MetricNo), rollup::Home),
+    ) -> Result<(), Error> {
+        // Rollups are read only if the change is about them.
+        if generation(policies) == self.shared().retention.rules().generation() {
+            return Ok(());
+        }
+        let moment = self.shared().live.moment();
+        let metric_of = metric_lookup(&self.shared().index);
+        let mut lost: BTreeMap<((TenantId, MetricNo), RollupStep), Option<TimeRange>> =
+            BTreeMap::new();
+        for segment in moment.rollups.iter() {
+            let home = (segment.address.tier, segment.address.partition);
+            let Some(step) = RollupStep::of_tier(home.0) else { continue };
+            let day = rollup::span_of(home.1);
+            census::of_segment(segment, census::Scope::ALL, &metric_of, |stretch| {
+                let metric = (stretch.place.tenant, stretch.place.metric);
+                let span = *lost
+                    .entry((metric, step))
+                    .or_insert_with(|| self.rollups_newly_hidden(metric, step, policies, now));
+                if span.is_some_and(|span| day.start < span.end && span.start < day.end) {
+                    each(metric, home);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The span of a metric's rollup that is seen today, would not be by `policies`, and has no samples.
+    fn rollups_newly_hidden(
+        &self,
+        (tenant, metric): (TenantId, MetricNo),
+        step: RollupStep,
+        policies: &Policies,
+        now: i64,
+    ) -> Option<TimeRange> {
+        let shared = self.shared();
+        let today =
+            shared.retention.rules().floors(tenant, &shared.index, Timestamp::from_millis(now))?;
+        let from = today.of_rollup(metric, step)?;
+        let (tenant, name) = self.names(tenant, metric)?;
+        let keep = policies.of(&tenant, &name).and_then(|policy| policy.rollup(step));
+        let floor = match keep {
+            None => i64::MAX,
+            Some(i64::MAX) => i64::MIN,
+            Some(keep) => now.saturating_sub(keep),
+        };
+        let upto = floor.min(today.of(metric));
+        (from < upto)
+            .then(|| TimeRange::new(Timestamp::from_millis(from), Timestamp::from_millis(upto)))
     }
 
     /// The span of a metric that is seen today and would not be by `policies`.

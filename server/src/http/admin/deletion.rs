@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use moneta_storage::Store;
@@ -14,6 +14,7 @@ use moneta_storage::model::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::{Named, asker, object, read};
 use crate::http::body::Payload;
 use crate::http::{Route, Services};
 use crate::status::Failure;
@@ -162,11 +163,9 @@ async fn delete(
     State(services): State<Arc<Services>>,
     payload: Payload,
 ) -> Result<(StatusCode, Json<Value>), Failure> {
-    payload.must_be_json()?;
-    let body = payload.json()?;
+    let body = object(&payload)?;
     let what = body.to_string();
-    let wanted: Wanted =
-        serde_json::from_value(body).map_err(|error| Failure::unprocessable(error.to_string()))?;
+    let wanted: Wanted = read(body)?;
     let (selector, times) = (wanted.selector()?, wanted.times()?);
     let store = services.store.clone();
     let run = move || {
@@ -177,7 +176,7 @@ async fn delete(
             let plan = PlanDocument::from(store.plan_deletion(tenant, &selector, times)?);
             return Ok((StatusCode::OK, document(plan)?));
         }
-        let request = DeletionRequest { tenant, selector, times, by: wanted.by, what };
+        let request = DeletionRequest { tenant, selector, times, by: asker(&wanted.by), what };
         let deletion = DeletionDocument::from(store.delete(request)?);
         Ok((StatusCode::ACCEPTED, document(deletion)?))
     };
@@ -206,7 +205,7 @@ fn find(store: &Store, number: &str) -> Result<Deletion, Failure> {
 
 async fn show(
     State(services): State<Arc<Services>>,
-    Path(number): Path<String>,
+    Named(number): Named,
 ) -> Result<Json<Value>, Failure> {
     let store = services.store.clone();
     let one = move || document(DeletionDocument::from(find(&store, &number)?));
@@ -215,11 +214,15 @@ async fn show(
 
 async fn cancel(
     State(services): State<Arc<Services>>,
-    Path(number): Path<String>,
+    Named(number): Named,
 ) -> Result<Json<Value>, Failure> {
     let store = services.store.clone();
     let one = move || {
         let found = find(&store, &number)?;
+        if found.state != DeletionState::Hidden {
+            let text = format!("deletion {} has ended", found.number);
+            return Err(Failure::new(StatusCode::CONFLICT, "Conflict", text));
+        }
         document(DeletionDocument::from(store.cancel_deletion(found.number)?))
     };
     services.pool.run(one).await

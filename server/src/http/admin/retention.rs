@@ -1,5 +1,7 @@
 //! `/admin/retention`: how long samples are kept.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use axum::routing::{get, post};
@@ -8,10 +10,10 @@ use moneta_storage::retention::{
     MetricPattern, MetricRetention, Policies, Policy, RollupPolicy, RollupStep,
 };
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 
+use super::{object, read};
 use crate::http::body::Payload;
-use crate::http::monasca::call::Call;
+use crate::http::monasca::call::{self, Call};
 use crate::http::{Route, Services};
 use crate::status::Failure;
 use crate::wire::span;
@@ -64,6 +66,7 @@ pub(crate) struct PlanDocument {
     series: u64,
     samples: u64,
     bytes: u64,
+    rollup_days: u64,
 }
 
 #[derive(Serialize)]
@@ -75,6 +78,7 @@ struct LossDocument {
     series: u64,
     samples: u64,
     bytes: u64,
+    rollup_days: u64,
 }
 
 /// What was done to give space back.
@@ -86,6 +90,8 @@ pub(crate) struct SweptDocument {
     deletions_finished: u64,
     series_removed: u64,
     rollups_made: u64,
+    /// Whether what was in memory was written into files first.
+    flushed: bool,
 }
 
 /// Why a metric is kept as long as it is.
@@ -113,16 +119,9 @@ impl From<&Policy> for PolicyDocument {
 impl From<&RollupPolicy> for RollupDocument {
     fn from(rollup: &RollupPolicy) -> Self {
         RollupDocument {
-            step: step_text(rollup.step).to_owned(),
+            step: span::step_text(rollup.step).to_owned(),
             keep: span::format_keep(rollup.keep),
         }
-    }
-}
-
-fn step_text(step: RollupStep) -> &'static str {
-    match step {
-        RollupStep::FiveMinutes => "5m",
-        RollupStep::Hour => "1h",
     }
 }
 
@@ -142,14 +141,13 @@ impl From<MetricRetention> for LossDocument {
             series: loss.series,
             samples: loss.samples,
             bytes: loss.bytes,
+            rollup_days: loss.rollup_days,
         }
     }
 }
 
 fn policies(payload: &Payload) -> Result<Policies, Failure> {
-    payload.must_be_json()?;
-    let document: Document = serde_json::from_value(payload.json()?)
-        .map_err(|error| Failure::unprocessable(error.to_string()))?;
+    let document: Document = read(object(payload)?)?;
     let keep = |text: &str| {
         span::parse_keep(text).ok_or_else(|| {
             let text = format!("keep must be a span as 30d or 12h, or forever, not {text:?}");
@@ -157,7 +155,7 @@ fn policies(payload: &Payload) -> Result<Policies, Failure> {
         })
     };
     let rollup = |rollup: RollupDocument| {
-        let step = RollupStep::ALL.into_iter().find(|step| step_text(*step) == rollup.step);
+        let step = RollupStep::ALL.into_iter().find(|step| span::step_text(*step) == rollup.step);
         let step = step.ok_or_else(|| {
             let text = format!("the step of a rollup is 5m or 1h, not {:?}", rollup.step);
             Failure::unprocessable(text)
@@ -165,6 +163,7 @@ fn policies(payload: &Payload) -> Result<Policies, Failure> {
         Ok::<_, Failure>(RollupPolicy { step, keep: keep(&rollup.keep)? })
     };
     let read = |policy: PolicyDocument| {
+        policy.tenant.as_deref().map_or(Ok(()), call::check_tenant)?;
         let raw = keep(&policy.keep)?;
         let metric = MetricPattern::parse(&policy.metric)?;
         let rollups: Result<_, Failure> = policy.rollups.into_iter().map(rollup).collect();
@@ -191,8 +190,7 @@ async fn replace(
     services.pool.run(set).await
 }
 
-/// What the policies in the body would remove now; without a body, those in force (which is nothing,
-/// as it is removed already).
+/// What the policies in the body would remove now.
 async fn plan(
     State(services): State<Arc<Services>>,
     payload: Payload,
@@ -203,9 +201,9 @@ async fn plan(
         let metrics = store.plan_retention(&policies)?.metrics;
         let sum = |of: fn(&MetricRetention) -> u64| metrics.iter().map(of).sum();
         let (series, samples) = (sum(|loss| loss.series), sum(|loss| loss.samples));
-        let bytes = sum(|loss| loss.bytes);
+        let (bytes, rollup_days) = (sum(|loss| loss.bytes), sum(|loss| loss.rollup_days));
         let metrics = metrics.into_iter().map(LossDocument::from).collect();
-        Ok(Json(PlanDocument { metrics, series, samples, bytes }))
+        Ok(Json(PlanDocument { metrics, series, samples, bytes, rollup_days }))
     };
     services.pool.run(plan).await
 }
@@ -213,7 +211,12 @@ async fn plan(
 async fn apply(State(services): State<Arc<Services>>) -> Result<Json<SweptDocument>, Failure> {
     let store = services.store.clone();
     let sweep = move || {
+        // Only what is in files is looked at. A full disk is no reason not to: removing files makes room.
+        let flushed = store.flush();
         let swept = store.sweep()?;
+        if let Err(error) = &flushed {
+            tracing::warn!(%error, "the head was not flushed before space was given back");
+        }
         Ok(Json(SweptDocument {
             segments_removed: swept.segments_removed,
             segments_rewritten: swept.segments_rewritten,
@@ -221,6 +224,7 @@ async fn apply(State(services): State<Arc<Services>>) -> Result<Json<SweptDocume
             deletions_finished: swept.deletions_finished,
             series_removed: swept.series_removed,
             rollups_made: swept.rollups_made,
+            flushed: flushed.is_ok(),
         }))
     };
     services.pool.run(sweep).await

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::routing::get;
 use moneta_storage::model::{Selector, TenantId};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::{Named, asker};
 use crate::http::monasca::call::Call;
 use crate::http::{Route, Services};
 use crate::status::Failure;
@@ -57,7 +58,7 @@ fn find(services: &Services, name: &str) -> Result<TenantId, Failure> {
 
 async fn show(
     State(services): State<Arc<Services>>,
-    Path(name): Path<String>,
+    Named(name): Named,
 ) -> Result<Json<Contents>, Failure> {
     let own = Arc::clone(&services);
     let one = move || {
@@ -76,7 +77,7 @@ async fn show(
 }
 
 /// Removes a tenant. The parameter `confirm` has to say its name as well: this cannot be undone.
-async fn remove(Path(name): Path<String>, call: Call) -> Result<Json<Value>, Failure> {
+async fn remove(Named(name): Named, call: Call) -> Result<Json<Value>, Failure> {
     if call.parameters().one("confirm")? != Some(name.as_str()) {
         let text = format!("to remove the tenant and all it has, repeat with ?confirm={name}");
         return Err(Failure::unprocessable(text));
@@ -92,7 +93,7 @@ async fn remove(Path(name): Path<String>, call: Call) -> Result<Json<Value>, Fai
             services.alarms.delete_method(tenant, &method.id)?;
         }
         let by = call.parameters().one("by")?.unwrap_or_default();
-        let deletion = services.store.remove_tenant(tenant, by)?;
+        let deletion = services.store.remove_tenant(tenant, &asker(by))?;
         Ok(Json(json!({
             "deletion": deletion.number, "tenant": deletion.tenant,
             "series": deletion.plan.series, "samples": deletion.plan.samples,

@@ -133,7 +133,8 @@ fn tenant_name(headers: &HeaderMap) -> Result<String, Failure> {
     Ok(name.to_owned())
 }
 
-fn check_tenant(name: &str) -> Result<(), Failure> {
+/// Makes sure that a tenant may be called so.
+pub(crate) fn check_tenant(name: &str) -> Result<(), Failure> {
     if !(1..=255).contains(&name.chars().count()) || name.chars().any(char::is_control) {
         return Err(Failure::unprocessable(
             "a tenant name has 1 to 255 characters and no control characters",

@@ -1,102 +1,13 @@
-//! The Monasca API over HTTP, on a server with a real store and a clock that stands still.
+//! The Monasca API.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use moneta_server::{Config, ConfigSources, Running, start};
-use moneta_storage::clock::ManualClock;
 use moneta_storage::model::Timestamp;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// 2026-11-20T09:24:00Z
-const NOW: i64 = 1_795_166_640_000;
-
-struct Server {
-    running: Running,
-    clock: Arc<ManualClock>,
-    _folder: TempDir,
-}
-
-impl Server {
-    async fn start() -> Server {
-        Server::start_with(&[]).await
-    }
-
-    async fn start_with(settings: &[(&str, &str)]) -> Server {
-        let folder = tempfile::tempdir().unwrap();
-        let clock = ManualClock::at(Timestamp::from_millis(NOW));
-        let running = open_with(folder.path(), Arc::clone(&clock), settings).await;
-        Server { running, clock, _folder: folder }
-    }
-
-    async fn get(&self, target: &str) -> (u16, Value) {
-        ask(self.running.address(), "GET", target, None).await
-    }
-
-    async fn send(&self, method: &str, target: &str, body: Value) -> (u16, Value) {
-        ask(self.running.address(), method, target, Some(body)).await
-    }
-
-    /// The elements of a list.
-    async fn list(&self, target: &str) -> Vec<Value> {
-        let (status, body) = self.get(target).await;
-        assert_eq!(status, 200, "{target}: {body}");
-        body["elements"].as_array().unwrap().clone()
-    }
-}
-
-async fn open(folder: &std::path::Path, clock: Arc<ManualClock>) -> Running {
-    open_with(folder, clock, &[]).await
-}
-
-async fn open_with(
-    folder: &std::path::Path,
-    clock: Arc<ManualClock>,
-    settings: &[(&str, &str)],
-) -> Running {
-    let own = [
-        ("server.data_dir", folder.to_str().unwrap()),
-        ("server.listen", "127.0.0.1:0"),
-        ("server.region", "r1"),
-    ];
-    let all = own.iter().chain(settings);
-    let config = Config::load(ConfigSources {
-        overrides: all.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
-        ..ConfigSources::default()
-    });
-    start(config.unwrap(), clock).await.unwrap()
-}
-
-/// One request on a connection of its own: status and body, null if there is none.
-async fn ask(address: SocketAddr, method: &str, target: &str, body: Option<Value>) -> (u16, Value) {
-    let target = target.split_once("/v2.0").map_or(target.to_owned(), |(_, t)| format!("/v2.0{t}"));
-    let body = body.map_or_else(String::new, |body| body.to_string());
-    let request = format!(
-        "{method} {target} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
-         content-length: {}\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    let plain = || Value::String(body.to_owned());
-    let body = if body.is_empty() { Value::Null } else { body.parse().unwrap_or_else(|_| plain()) };
-    (status, body)
-}
-
-fn metric(name: &str, host: &str, ago: i64, value: f64) -> Value {
-    let dimensions = json!({"hostname": host, "service": "s"});
-    json!({"name": name, "dimensions": dimensions, "timestamp": NOW - ago, "value": value,
-           "value_meta": null})
-}
+use crate::server::{NOW, Server, metric, open};
 
 /// Two hosts with three measurements each, a minute apart, and one of another metric.
 async fn filled() -> Server {
@@ -228,10 +139,10 @@ async fn measurements_and_statistics_are_read() {
 async fn what_was_acknowledged_is_there_after_a_restart() {
     let server = filled().await;
     let before = server.list("/v2.0/metrics").await;
-    let Server { running, clock, _folder: folder } = server;
+    let Server { running, clock, folder } = server;
     running.shutdown().await.unwrap();
     let again = open(folder.path(), Arc::clone(&clock)).await;
-    let server = Server { running: again, clock, _folder: folder };
+    let server = Server { running: again, clock, folder };
     assert_eq!(server.list("/v2.0/metrics").await, before);
     server.running.shutdown().await.unwrap();
 }
@@ -264,10 +175,10 @@ async fn definitions_live_from_creation_to_deletion() {
     assert_eq!((status, &changed["severity"]), (200, &json!("HIGH")));
     // A method that is deleted leaves every definition.
     let method = format!("/v2.0/notification-methods/{}", method["id"].as_str().unwrap());
-    assert_eq!(ask(server.running.address(), "DELETE", &method, None).await.0, 204);
+    assert_eq!(server.delete(&method).await.0, 204);
     assert_eq!(server.get(&method).await.0, 404);
     assert_eq!(server.get(&one).await.1["alarm_actions"], json!([]));
-    assert_eq!(ask(server.running.address(), "DELETE", &one, None).await.0, 204);
+    assert_eq!(server.delete(&one).await.0, 204);
     assert_eq!(server.get(&one).await.0, 404);
     server.running.shutdown().await.unwrap();
 }
@@ -321,7 +232,7 @@ async fn an_alarm_comes_changes_and_is_remembered() {
     let rest = server.list(next(&first).unwrap()).await;
     assert_eq!(rest, history[1..]);
 
-    assert_eq!(ask(server.running.address(), "DELETE", &one, None).await.0, 204);
+    assert_eq!(server.delete(&one).await.0, 204);
     assert_eq!(server.get(&one).await.0, 404);
     server.running.shutdown().await.unwrap();
 }
@@ -334,7 +245,7 @@ async fn the_server_tells_of_itself() {
     assert_eq!(status, 200);
     let ok = json!("OK");
     assert_eq!(health, json!({"kafka": ok, "alarms_database": ok, "metrics_database": ok}));
-    assert_eq!(ask(server.running.address(), "HEAD", "/healthcheck", None).await.0, 204);
+    assert_eq!(server.ask("HEAD", "/healthcheck").await.0, 204);
     let (status, figures) = server.get("/metrics").await;
     let figures = figures.as_str().unwrap();
     assert_eq!(status, 200);

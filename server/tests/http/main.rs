@@ -1,0 +1,13 @@
+//! The server over HTTP, with a real store and a clock that stands still.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod damage;
+mod deletion;
+mod figures;
+mod monasca;
+mod refusals;
+mod retention;
+mod rollup;
+mod server;
+mod tenants;
