@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod auth;
 pub mod collector;
 mod config;
 mod error;

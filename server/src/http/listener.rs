@@ -107,7 +107,7 @@ async fn connection(stream: TcpStream, front: Arc<Front>, mut stop: watch::Recei
 
 #[cfg(test)]
 mod tests {
-    use axum::routing::get;
+    use crate::auth::Right;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::Notify;
 
@@ -141,8 +141,10 @@ mod tests {
                 "slow"
             }
         };
-        let routes: Vec<Route<()>> =
-            vec![("/now", get(|| async { "quick" })), ("/slow", get(slow))];
+        let routes: Vec<Route<()>> = vec![
+            Route::at("/now").get(Right::Open, async || "quick"),
+            Route::at("/slow").get(Right::Open, slow),
+        ];
         let telemetry = Arc::new(Telemetry::new());
         let front = Front::new(routes, (), Reach::ThisMachine, 9, telemetry);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -9,6 +9,7 @@ pub(crate) mod listener;
 pub(crate) mod monasca;
 pub(crate) mod own;
 pub(crate) mod process;
+mod route;
 mod write_deadline;
 
 use std::panic::AssertUnwindSafe;
@@ -19,12 +20,13 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use axum::response::IntoResponse;
-use axum::routing::MethodRouter;
 use futures_util::FutureExt;
 use moneta_alerting::{Alarms, Notifier};
 use moneta_storage::Store;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tower::Service;
+
+pub(crate) use route::Route;
 
 use crate::pool::Pool;
 use crate::security::{self, Reach};
@@ -61,9 +63,6 @@ pub(crate) struct Services {
     pub(crate) backups: admin::backup::Backups,
 }
 
-/// A path with the methods it answers.
-pub(crate) type Route<S> = (&'static str, MethodRouter<S>);
-
 /// Paths that are answered however many requests there are. Whoever watches the server must not take
 /// a busy one for a dead one, and these wait for nothing.
 const ALWAYS_ANSWERED: [&str; 4] = ["/health", "/ready", "/metrics", "/healthcheck"];
@@ -89,10 +88,10 @@ impl Front {
         requests_max: usize,
         telemetry: Arc<Telemetry>,
     ) -> Self {
-        let paths: Vec<&'static str> = routes.iter().map(|(path, _)| *path).collect();
+        let paths: Vec<&'static str> = routes.iter().map(|route| route.path).collect();
         let router = routes
             .into_iter()
-            .fold(Router::new(), |router, (path, methods)| router.route(path, methods))
+            .fold(Router::new(), |router, route| router.route(route.path, route.methods))
             .fallback(not_found)
             .with_state(state);
         Front {

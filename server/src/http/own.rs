@@ -7,10 +7,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
 use serde::Serialize;
 
 use super::{Route, Services};
+use crate::auth::Right;
 use crate::telemetry::Format;
 use crate::wire::time;
 
@@ -64,7 +64,11 @@ impl Services {
 
 /// The routes.
 pub(crate) fn routes() -> Vec<Route<Arc<Services>>> {
-    vec![("/health", get(health)), ("/ready", get(ready)), ("/metrics", get(metrics))]
+    vec![
+        Route::at("/health").get(Right::Open, health),
+        Route::at("/ready").get(Right::Open, ready),
+        Route::at("/metrics").get(Right::Administer, metrics),
+    ]
 }
 
 async fn health() -> impl IntoResponse {

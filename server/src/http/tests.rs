@@ -1,20 +1,23 @@
 //! Tests of what every request passes, without a store behind it.
 
 use axum::body::Bytes;
-use axum::routing::{get, post};
 use http_body_util::BodyExt;
 
 use super::*;
+use crate::auth::Right;
 
 /// Routes that need no store, and two that stand for others.
 fn front(requests_max: usize) -> Front {
     let mut routes: Vec<Route<()>> = monasca::versions::routes();
-    routes
-        .push(("/v2.0/things", post(|| async { StatusCode::NO_CONTENT }).get(|| async { "all" })));
-    routes.push(("/v2.0/things/{id}", get(|uri: Uri| async move { uri.to_string() })));
-    routes.push(("/health", get(|| async { "alive" })));
-    routes.push(("/broken", get(|| async { panic!("a defect") as &'static str })));
-    routes.push(("/forever", get(std::future::pending::<&'static str>)));
+    let things = Route::at("/v2.0/things").post(Right::Change, async || StatusCode::NO_CONTENT);
+    routes.push(things.get(Right::Read, async || "all"));
+    let thing = async |uri: Uri| uri.to_string();
+    routes.push(Route::at("/v2.0/things/{id}").get(Right::Read, thing));
+    routes.push(Route::at("/health").get(Right::Open, async || "alive"));
+    let broken = async || panic!("a defect") as &'static str;
+    routes.push(Route::at("/broken").get(Right::Open, broken));
+    let forever = std::future::pending::<&'static str>;
+    routes.push(Route::at("/forever").get(Right::Open, forever));
     Front::new(routes, (), Reach::ThisMachine, requests_max, Arc::new(Telemetry::new()))
 }
 

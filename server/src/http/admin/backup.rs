@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::post;
 use moneta_storage::backup::{Progress, Step, Taken};
 use serde_json::{Value, json};
 
+use crate::auth::Right;
 use crate::http::body::Payload;
 use crate::http::{Route, Services};
 use crate::status::Failure;
@@ -128,8 +128,11 @@ fn shown(taken: &Taken) -> Value {
 /// The routes.
 pub(super) fn routes() -> Vec<Route<Arc<Services>>> {
     vec![
-        ("/admin/backups", post(start).get(show).delete(cancel)),
-        ("/admin/snapshots", post(snapshot)),
+        Route::at("/admin/backups")
+            .post(Right::Administer, start)
+            .get(Right::Administer, show)
+            .delete(Right::Administer, cancel),
+        Route::at("/admin/snapshots").post(Right::Administer, snapshot),
     ]
 }
 

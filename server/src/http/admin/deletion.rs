@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::{get, post};
 use moneta_storage::Store;
 use moneta_storage::deletion::{Deletion, DeletionPlan, DeletionRequest, DeletionState};
 use moneta_storage::model::{
@@ -15,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Named, asker, object, read};
+use crate::auth::Right;
 use crate::http::body::Payload;
 use crate::http::{Route, Services};
 use crate::status::Failure;
@@ -23,8 +23,10 @@ use crate::wire::time;
 /// The routes.
 pub(super) fn routes() -> Vec<Route<Arc<Services>>> {
     vec![
-        ("/admin/deletions", post(delete).get(list)),
-        ("/admin/deletions/{number}", get(show).delete(cancel)),
+        Route::at("/admin/deletions").post(Right::Administer, delete).get(Right::Administer, list),
+        Route::at("/admin/deletions/{number}")
+            .get(Right::Administer, show)
+            .delete(Right::Administer, cancel),
     ]
 }
 

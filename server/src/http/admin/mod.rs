@@ -10,17 +10,18 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::routing::get;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::body::Payload;
 use super::{Route, Services};
+use crate::auth::Right;
 use crate::status::Failure;
 
 /// The routes.
 pub(crate) fn routes() -> Vec<Route<Arc<Services>>> {
-    let mut routes = vec![("/admin/cardinality", get(cardinality::report))];
+    let mut routes =
+        vec![Route::at("/admin/cardinality").get(Right::Administer, cardinality::report)];
     routes.extend(backup::routes());
     routes.extend(deletion::routes());
     routes.extend(retention::routes());

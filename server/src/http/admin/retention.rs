@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::routing::{get, post};
 use moneta_storage::model::Keep;
 use moneta_storage::retention::{
     MetricPattern, MetricRetention, Policies, Policy, RollupPolicy, RollupStep,
@@ -12,6 +11,7 @@ use moneta_storage::retention::{
 use serde::{Deserialize, Serialize};
 
 use super::{object, read};
+use crate::auth::Right;
 use crate::http::body::Payload;
 use crate::http::monasca::call::{self, Call};
 use crate::http::{Route, Services};
@@ -21,10 +21,10 @@ use crate::wire::span;
 /// The routes.
 pub(super) fn routes() -> Vec<Route<Arc<Services>>> {
     vec![
-        ("/admin/retention", get(show).put(replace)),
-        ("/admin/retention/plan", post(plan)),
-        ("/admin/retention/apply", post(apply)),
-        ("/admin/retention/explain", get(explain)),
+        Route::at("/admin/retention").get(Right::Administer, show).put(Right::Administer, replace),
+        Route::at("/admin/retention/plan").post(Right::Administer, plan),
+        Route::at("/admin/retention/apply").post(Right::Administer, apply),
+        Route::at("/admin/retention/explain").get(Right::Administer, explain),
     ]
 }
 

@@ -4,19 +4,24 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::routing::get;
 use moneta_storage::model::{Selector, TenantId};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Named, asker};
+use crate::auth::Right;
 use crate::http::monasca::call::Call;
 use crate::http::{Route, Services};
 use crate::status::Failure;
 
 /// The routes.
 pub(super) fn routes() -> Vec<Route<Arc<Services>>> {
-    vec![("/admin/tenants", get(list)), ("/admin/tenants/{name}", get(show).delete(remove))]
+    vec![
+        Route::at("/admin/tenants").get(Right::Administer, list),
+        Route::at("/admin/tenants/{name}")
+            .get(Right::Administer, show)
+            .delete(Right::Administer, remove),
+    ]
 }
 
 #[derive(Serialize)]

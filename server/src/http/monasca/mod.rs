@@ -17,55 +17,50 @@ pub(crate) mod versions;
 
 use std::sync::Arc;
 
-use axum::routing::{get, post};
-
 use super::{Route, Services};
+use crate::auth::Right::{Change, Open, Read, WriteLogs, WriteMetrics};
 
 /// All routes.
 pub(crate) fn routes() -> Vec<Route<Arc<Services>>> {
-    let mut routes: Vec<Route<Arc<Services>>> = vec![
+    let mut routes = vec![
         // The hot one first: templates are compared in this order.
-        ("/v2.0/metrics", post(metrics::create).get(metrics::list)),
-        ("/v2.0/metrics/measurements", get(series::measurements)),
-        ("/v2.0/metrics/statistics", get(series::statistics)),
-        ("/v2.0/metrics/names", get(names::metric_names)),
-        ("/v2.0/metrics/dimensions/names", get(names::dimension_names)),
-        ("/v2.0/metrics/dimensions/names/values", get(names::dimension_values)),
-        (
-            "/v2.0/alarm-definitions",
-            post(definitions::create)
-                .get(definitions::list)
-                .put(definitions::without_id)
-                .patch(definitions::without_id)
-                .delete(definitions::without_id),
-        ),
-        (
-            "/v2.0/alarm-definitions/{id}",
-            get(definitions::show)
-                .put(definitions::replace)
-                .patch(definitions::change)
-                .delete(definitions::delete),
-        ),
-        ("/v2.0/alarms", get(alarms::list)),
-        ("/v2.0/alarms/count", get(counts::count)),
-        ("/v2.0/alarms/state-history", get(history::of_all)),
-        (
-            "/v2.0/alarms/{id}",
-            get(alarms::show).put(alarms::replace).patch(alarms::change).delete(alarms::delete),
-        ),
-        ("/v2.0/alarms/{id}/state-history", get(history::of_one)),
-        ("/v2.0/notification-methods", post(methods::create).get(methods::list)),
-        ("/v2.0/notification-methods/types", get(methods::types)),
-        (
-            "/v2.0/notification-methods/{id}",
-            get(methods::show).put(methods::replace).patch(methods::change).delete(methods::delete),
-        ),
-        ("/v2.0/logs", post(logs::not_here).get(logs::not_here)),
-        (
-            "/healthcheck",
-            // HEAD must be named: it answers otherwise than GET.
-            axum::routing::head(versions::alive).get(versions::healthcheck),
-        ),
+        Route::at("/v2.0/metrics").post(WriteMetrics, metrics::create).get(Read, metrics::list),
+        Route::at("/v2.0/metrics/measurements").get(Read, series::measurements),
+        Route::at("/v2.0/metrics/statistics").get(Read, series::statistics),
+        Route::at("/v2.0/metrics/names").get(Read, names::metric_names),
+        Route::at("/v2.0/metrics/dimensions/names").get(Read, names::dimension_names),
+        Route::at("/v2.0/metrics/dimensions/names/values").get(Read, names::dimension_values),
+        Route::at("/v2.0/alarm-definitions")
+            .post(Change, definitions::create)
+            .get(Read, definitions::list)
+            .put(Change, definitions::without_id)
+            .patch(Change, definitions::without_id)
+            .delete(Change, definitions::without_id),
+        Route::at("/v2.0/alarm-definitions/{id}")
+            .get(Read, definitions::show)
+            .put(Change, definitions::replace)
+            .patch(Change, definitions::change)
+            .delete(Change, definitions::delete),
+        Route::at("/v2.0/alarms").get(Read, alarms::list),
+        Route::at("/v2.0/alarms/count").get(Read, counts::count),
+        Route::at("/v2.0/alarms/state-history").get(Read, history::of_all),
+        Route::at("/v2.0/alarms/{id}")
+            .get(Read, alarms::show)
+            .put(Change, alarms::replace)
+            .patch(Change, alarms::change)
+            .delete(Change, alarms::delete),
+        Route::at("/v2.0/alarms/{id}/state-history").get(Read, history::of_one),
+        Route::at("/v2.0/notification-methods")
+            .post(Change, methods::create)
+            .get(Read, methods::list),
+        Route::at("/v2.0/notification-methods/types").get(Read, methods::types),
+        Route::at("/v2.0/notification-methods/{id}")
+            .get(Read, methods::show)
+            .put(Change, methods::replace)
+            .patch(Change, methods::change)
+            .delete(Change, methods::delete),
+        Route::at("/v2.0/logs").post(WriteLogs, logs::not_here).get(Read, logs::not_here),
+        Route::at("/healthcheck").head(Open, versions::alive).get(Open, versions::healthcheck),
     ];
     routes.extend(versions::routes());
     routes
@@ -82,8 +77,8 @@ mod tests {
         let mut routes = routes();
         routes.extend(crate::http::own::routes());
         // A router panics when two routes are the same.
-        let router = |router: Router<Arc<Services>>, (path, methods): Route<Arc<Services>>| {
-            router.route(path, methods)
+        let router = |router: Router<Arc<Services>>, route: Route<Arc<Services>>| {
+            router.route(route.path, route.methods)
         };
         assert!(routes.into_iter().fold(Router::new(), router).has_routes());
     }

@@ -7,10 +7,10 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
 use serde::Serialize;
 
 use super::call::place;
+use crate::auth::Right;
 use crate::http::{Route, Services};
 use crate::status::Failure;
 use crate::wire::links::{Link, Place};
@@ -27,7 +27,7 @@ struct Version {
 
 /// Routes that need nothing of the server.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Vec<Route<S>> {
-    vec![("/", get(list)), ("/v2.0", get(show))]
+    vec![Route::at("/").get(Right::Known, list), Route::at("/v2.0").get(Right::Known, show)]
 }
 
 /// The address a request was sent to.

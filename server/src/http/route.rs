@@ -1,0 +1,59 @@
+//! Routes: a path, and for each method who may call it and what answers.
+
+use axum::handler::Handler;
+use axum::http::Method;
+use axum::routing::{MethodFilter, MethodRouter};
+
+use crate::auth::Right;
+
+/// A path with the methods it answers.
+pub(crate) struct Route<S> {
+    pub(crate) path: &'static str,
+    pub(crate) methods: MethodRouter<S>,
+    /// What a caller must be allowed, by method.
+    pub(crate) rights: Vec<(Method, Right)>,
+}
+
+impl<S: Clone + Send + Sync + 'static> Route<S> {
+    /// A path that answers nothing yet. A part in braces stands for any text.
+    pub(crate) fn at(path: &'static str) -> Self {
+        Route { path, methods: MethodRouter::new(), rights: Vec::new() }
+    }
+
+    pub(crate) fn get<T: 'static>(self, right: Right, handler: impl Handler<T, S>) -> Self {
+        self.on(MethodFilter::GET, Method::GET, right, handler)
+    }
+
+    /// Only where it answers otherwise than GET, which answers it as well.
+    pub(crate) fn head<T: 'static>(self, right: Right, handler: impl Handler<T, S>) -> Self {
+        self.on(MethodFilter::HEAD, Method::HEAD, right, handler)
+    }
+
+    pub(crate) fn post<T: 'static>(self, right: Right, handler: impl Handler<T, S>) -> Self {
+        self.on(MethodFilter::POST, Method::POST, right, handler)
+    }
+
+    pub(crate) fn put<T: 'static>(self, right: Right, handler: impl Handler<T, S>) -> Self {
+        self.on(MethodFilter::PUT, Method::PUT, right, handler)
+    }
+
+    pub(crate) fn patch<T: 'static>(self, right: Right, handler: impl Handler<T, S>) -> Self {
+        self.on(MethodFilter::PATCH, Method::PATCH, right, handler)
+    }
+
+    pub(crate) fn delete<T: 'static>(self, right: Right, handler: impl Handler<T, S>) -> Self {
+        self.on(MethodFilter::DELETE, Method::DELETE, right, handler)
+    }
+
+    fn on<T: 'static>(
+        mut self,
+        filter: MethodFilter,
+        method: Method,
+        right: Right,
+        handler: impl Handler<T, S>,
+    ) -> Self {
+        self.methods = self.methods.on(filter, handler);
+        self.rights.push((method, right));
+        self
+    }
+}
