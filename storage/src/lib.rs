@@ -19,6 +19,7 @@ mod error;
 pub mod event;
 pub mod fail_point;
 pub mod feed;
+mod files;
 mod flush;
 #[cfg(test)]
 mod fuzz;
@@ -52,6 +53,7 @@ mod sieve;
 pub mod space;
 mod store;
 mod sweep;
+mod text;
 mod threads;
 pub mod verify;
 pub mod view;
