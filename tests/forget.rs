@@ -14,9 +14,8 @@ use moneta_storage::model::{
 use moneta_storage::record::{RecordBatch, RecordKind};
 use moneta_storage::retention::{MetricPattern, Policies, Policy};
 use moneta_storage::verify::verify;
-use moneta_storage::view::Piece;
 use moneta_storage::{Error, Store};
-use moneta_tests::{Write, key, open, write};
+use moneta_tests::{Write, key, of_host, open, reopen, total, write};
 use proptest::prelude::*;
 
 const START: i64 = 20_400 * DAY;
@@ -165,22 +164,7 @@ fn check(store: &Store, model: &Model, range: TimeRange, window: Option<i64>) {
             })
             .unwrap();
             assert_eq!(got, want, "tenant {name}, series {series}");
-            let mut total = (0, 0.0);
-            view.fold(&[number], range, window, u64::MAX, |_, piece| {
-                match piece {
-                    Piece::Samples(times, values) => {
-                        total.0 += times.len() as u64;
-                        total.1 += values.iter().sum::<f64>();
-                    }
-                    Piece::Slot(_) => panic!("no policy asks for rollups"),
-                    Piece::Summary(summary) => {
-                        total.0 += summary.count;
-                        total.1 += summary.sum;
-                    }
-                }
-                Ok::<_, Error>(())
-            })
-            .unwrap();
+            let total = total(&view, number, range, window).unwrap();
             let sum: f64 = want.iter().map(|(_, value)| value).sum();
             assert_eq!(total, (want.len() as u64, sum), "summaries and samples agree");
         }
@@ -196,9 +180,7 @@ fn check(store: &Store, model: &Model, range: TimeRange, window: Option<i64>) {
 }
 
 fn host(host: u8) -> Selector {
-    let value = ValueMatcher::Equals(format!("h{host}"));
-    let dimensions = vec![DimensionMatcher { name: "host".into(), value }];
-    Selector { dimensions, ..Selector::default() }
+    of_host(&format!("h{host}"))
 }
 
 fn delete(store: &Store, tenant: TenantId, selector: Selector, times: TimeRange) {
@@ -295,13 +277,7 @@ impl Run {
             Op::Merge => self.store.merge().unwrap(),
             Op::Sweep => drop(self.store.sweep().unwrap()),
             Op::Reopen => {
-                let closed = self.store.clone();
-                closed.close().unwrap();
-                drop(closed);
-                // Two stores cannot have one directory open, so an empty one stands in between.
-                let elsewhere = tempfile::tempdir().unwrap();
-                self.store = open(elsewhere.path(), 0).unwrap().0;
-                (self.store, self.clock) = open(self.directory.path(), self.now).unwrap();
+                self.clock = reopen(&mut self.store, self.directory.path(), self.now).unwrap();
             }
         }
         self.model.expire(self.now);

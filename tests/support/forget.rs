@@ -16,7 +16,7 @@ use moneta_storage::model::{
 use moneta_storage::retention::{MetricPattern, Policies, Policy};
 use moneta_storage::{Error, ErrorKind, Store};
 
-use crate::key;
+use crate::{key, of_host};
 
 const MINUTE: i64 = 60_000;
 const START: i64 = 20_400 * 24 * 60 * MINUTE;
@@ -152,9 +152,7 @@ pub fn carry_out(
         Op::Write { tenant, samples } => write(store, tenant, &samples),
         Op::Delete { tenant, host, times, sweeps } => {
             let Some(tenant) = find(store, tenant) else { return Ok(()) };
-            let value = ValueMatcher::Equals(format!("h{host}"));
-            let dimensions = vec![DimensionMatcher { name: "host".into(), value }];
-            let selector = Selector { dimensions, ..Selector::default() };
+            let selector = of_host(&format!("h{host}"));
             let (by, what) = ("test".to_owned(), number.to_string());
             match store.delete(DeletionRequest { tenant, selector, times, by, what }) {
                 Err(error) if !error.to_string().contains("no series") => return Err(error),
