@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use moneta_storage::clock::ManualClock;
 use moneta_storage::deletion::{DeletionRequest, DeletionState};
-use moneta_storage::model::{
-    DimensionMatcher, Keep, Selector, SeriesKey, TenantId, TimeRange, Timestamp, ValueMatcher,
-};
+use moneta_storage::model::{Keep, Selector, SeriesKey, TenantId, TimeRange, Timestamp};
 use moneta_storage::record::{RecordBatch, RecordKind};
 use moneta_storage::retention::{MetricPattern, Policies, Policy};
 use moneta_storage::verify::verify;

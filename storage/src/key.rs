@@ -13,7 +13,7 @@ use crate::record::RecordKind;
 /// A column family of RocksDB.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Family {
-    /// Facts about the store itself, and tenants.
+    /// Facts about the store itself, tenants, and what is remembered of retention, deletions and rollups.
     Meta,
     /// Series and metrics.
     Series,

@@ -10,9 +10,7 @@ use std::time::Duration;
 use moneta_storage::backup::Progress;
 use moneta_storage::clock::ManualClock;
 use moneta_storage::deletion::DeletionRequest;
-use moneta_storage::model::{
-    DimensionMatcher, Keep, Selector, SeriesKey, TimeRange, Timestamp, ValueMatcher,
-};
+use moneta_storage::model::{Keep, Selector, SeriesKey, TimeRange, Timestamp};
 use moneta_storage::retention::{MetricPattern, Policies, Policy};
 use moneta_storage::{Error, ErrorKind, Store};
 

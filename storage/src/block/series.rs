@@ -10,7 +10,7 @@
 
 use super::{SERIES_BLOCK_SAMPLES_MAX, join_parts, metas, seal, split_parts, unseal};
 use crate::codec::{self, Effort};
-use crate::model::{Sum, Timestamp, ValueMeta};
+use crate::model::{Timestamp, ValueMeta};
 use crate::view::Summary;
 
 const VERSION: u8 = 1;
@@ -60,20 +60,19 @@ pub(crate) fn decode_values(bytes: &[u8], count: usize) -> Option<Values> {
     (version == VERSION).then_some((values, metas))
 }
 
-/// What a reader may use instead of the samples; `None` if a value is not finite.
+/// What a reader may use instead of the samples; `None` if a value is not finite, or their sum is not.
 pub(crate) fn summarize(times: &[i64], values: &[f64]) -> Option<Summary> {
     let (&first_time, &last_time) = (times.first()?, times.last()?);
     let (&first, &last) = (values.first()?, values.last()?);
-    let (mut min, mut max, mut sum) = (f64::INFINITY, f64::NEG_INFINITY, Sum::default());
+    let (mut min, mut max, mut sum) = (f64::INFINITY, f64::NEG_INFINITY, 0.0);
     for &value in values {
         if !value.is_finite() {
             return None;
         }
         min = if value < min { value } else { min };
         max = if value > max { value } else { max };
-        sum.add(value);
+        sum += value;
     }
-    let sum = sum.total();
     f64::is_finite(sum).then_some(Summary {
         count: u64::try_from(values.len()).ok()?,
         min,
