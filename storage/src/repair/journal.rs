@@ -4,8 +4,7 @@
 use super::Mending;
 use crate::error::Error;
 use crate::kv::Batch;
-use crate::verify::journal::{Tally, Wrong, flaws, rows};
-use crate::verify::{Examination, Part};
+use crate::verify::{Examination, Part, Tally, Wrong, flaws, rows};
 
 /// Changes that are committed at a time.
 const CHANGES_AT_ONCE: usize = 10_000;

@@ -5,57 +5,24 @@
 //! Entries go before the rows that lead to them, which go by whole partitions. The journal's *horizon*
 //! tells which rows may be alone: those of entries before it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128};
 
 use super::Verified;
-use super::problem::{Affected, Findings, Part};
+use super::flaw::{Flaw, Owner, Tally, Wrong};
+use super::problem::{Findings, Part};
 use crate::error::Error;
 use crate::journal::{
-    self, Derived, ID_DAYS, JournalKind, Place, partition_of, partition_start, stored_horizon,
+    self, Derived, ID_DAYS, Place, partition_of, partition_start, stored_horizon,
 };
 use crate::key::{self, Family, JournalPart, Key};
 use crate::kv::Kv;
-use crate::model::{Moment, TenantId, TimeRange};
+use crate::model::Moment;
 use crate::record::RecordKind;
 
 /// Sums of claims: so many that few rows share one.
 const SUMS: usize = 1 << 16;
-
-/// Whose journal, and of what kind.
-pub(crate) type Owner = (TenantId, JournalKind);
-
-/// What is wrong with a row.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Wrong {
-    /// Nobody's key.
-    Key,
-    /// An entry that does not decode.
-    Entry,
-    /// A row that an entry asks for is not there.
-    Missing(JournalPart),
-    /// It is there and says something else.
-    Changed(JournalPart),
-    /// No entry asks for it.
-    Alone(JournalPart),
-    /// The horizon does not decode.
-    Horizon,
-    /// How long the journal is kept does not decode.
-    Keep,
-}
-
-/// A row that is not as it must be, and what would be right.
-pub(crate) struct Flaw {
-    pub(crate) owner: Option<Owner>,
-    pub(crate) wrong: Wrong,
-    pub(crate) family: Family,
-    pub(crate) key: Vec<u8>,
-    /// What should stand there; `None`: nothing.
-    pub(crate) right: Option<Vec<u8>>,
-    /// When, as far as that is known.
-    pub(crate) time: Option<Moment>,
-}
 
 /// Which sums differ.
 pub(crate) struct Doubt(Vec<bool>);
@@ -105,7 +72,7 @@ pub(crate) fn check(
         findings.add(Part::Journal, place, wrong.words(count), affects);
     }
     // Sums may differ where nothing is wrong: an id may have been stored again after its time.
-    Ok((!tally.0.is_empty()).then_some(doubt))
+    Ok((!tally.is_empty()).then_some(doubt))
 }
 
 /// Calls `each` with everything that is wrong, entries first.
@@ -397,63 +364,4 @@ fn settings(kv: &Kv, each: &mut dyn FnMut(Flaw) -> Result<(), Error>) -> Result<
         }
         Ok::<_, Error>(true)
     })
-}
-
-impl Wrong {
-    fn words(self, count: u64) -> String {
-        match self {
-            Wrong::Key => format!("{count} keys do not decode"),
-            Wrong::Entry => format!("{count} entries do not decode"),
-            Wrong::Missing(part) => format!("{count} {} of entries are missing", rows(part)),
-            Wrong::Changed(part) => format!("{count} {} are not those of their entry", rows(part)),
-            Wrong::Alone(part) => format!("{count} {} belong to no entry", rows(part)),
-            Wrong::Horizon => "what was removed last does not decode".to_owned(),
-            Wrong::Keep => "how long it is kept does not decode".to_owned(),
-        }
-    }
-}
-
-/// A word for rows of a part.
-pub(crate) const fn rows(part: JournalPart) -> &'static str {
-    match part {
-        JournalPart::Entry => "entries",
-        JournalPart::Term => "terms",
-        JournalPart::Id => "ids",
-        JournalPart::Word => "words",
-        JournalPart::Horizon => "horizons",
-    }
-}
-
-/// How much is wrong, by journal and kind.
-#[derive(Default)]
-pub(crate) struct Tally(BTreeMap<(Option<Owner>, Wrong), (u64, Option<(Moment, Moment)>)>);
-
-impl Tally {
-    pub(crate) fn add(&mut self, flaw: &Flaw) {
-        let (count, times) = self.0.entry((flaw.owner, flaw.wrong)).or_default();
-        *count += 1;
-        if let Some(time) = flaw.time {
-            let (first, last) = times.get_or_insert((time, time));
-            *first = time.min(*first);
-            *last = time.max(*last);
-        }
-    }
-
-    /// Which journal, what, how often, and what that affects.
-    pub(crate) fn sums(&self) -> impl Iterator<Item = (String, Wrong, u64, Affected)> {
-        self.0.iter().map(|((owner, wrong), (count, times))| {
-            let place = match owner {
-                Some((tenant, JournalKind::Event)) => format!("events of tenant {tenant}"),
-                Some((tenant, JournalKind::Transition)) => {
-                    format!("history of alarms of tenant {tenant}")
-                }
-                None => "journals".to_owned(),
-            };
-            let times = times.map(|(first, last)| {
-                TimeRange::new(first.timestamp(), last.timestamp().plus_millis(1))
-            });
-            let tenant = owner.map(|(tenant, _)| tenant);
-            (place, *wrong, *count, Affected { tenant, times, ..Affected::default() })
-        })
-    }
 }

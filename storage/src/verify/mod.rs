@@ -3,9 +3,10 @@
 //! by group, and the index is compared by sums.
 
 mod database;
+mod flaw;
 mod forgotten;
 mod index;
-pub(crate) mod journal;
+mod journal;
 mod log;
 mod problem;
 mod reading;
@@ -19,8 +20,10 @@ use std::sync::{Arc, Mutex};
 
 use roaring::RoaringBitmap;
 
+pub(crate) use flaw::{Tally, Wrong, rows};
 pub(crate) use forgotten::{BadEntry, Removed, tombstones};
 pub(crate) use index::{Inactive, Indexed};
+pub(crate) use journal::flaws;
 pub(crate) use log::Logged;
 pub(crate) use problem::Findings;
 pub use problem::{Affected, Part, Problem};
