@@ -18,6 +18,12 @@ pub enum Error {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// The file of tokens cannot be used.
+    #[error(transparent)]
+    Tokens(#[from] crate::auth::TokenError),
+    /// Keystone cannot be asked as it is set.
+    #[error("auth.keystone: {0}")]
+    Keystone(String),
     /// The data directory cannot be opened or closed.
     #[error(transparent)]
     Store(#[from] moneta_storage::Error),

@@ -21,9 +21,11 @@ mod tasks;
 mod telemetry;
 mod wire;
 
+pub use auth::{NewToken, RoleNames, TokenEntry, TokenError, TokenFile};
 pub use config::{
-    AlarmsConfig, AuthMode, CollectorConfig, Config, ConfigError, ConfigSources,
-    NotificationsConfig, QueryConfig, ServerConfig, example,
+    AlarmsConfig, AuthConfig, AuthMode, CollectorConfig, Config, ConfigError, ConfigSources,
+    KeystoneConfig, NotificationsConfig, Password, QueryConfig, ServerConfig, example,
 };
 pub use error::Error;
+pub use http::operations;
 pub use tasks::{Running, run, start};

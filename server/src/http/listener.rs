@@ -107,7 +107,7 @@ async fn connection(stream: TcpStream, front: Arc<Front>, mut stop: watch::Recei
 
 #[cfg(test)]
 mod tests {
-    use crate::auth::Right;
+    use crate::auth::{Gate, Right};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::Notify;
 
@@ -146,7 +146,7 @@ mod tests {
             Route::at("/slow").get(Right::Open, slow),
         ];
         let telemetry = Arc::new(Telemetry::new());
-        let front = Front::new(routes, (), Reach::ThisMachine, 9, telemetry);
+        let front = Front::new(routes, (), Gate::open(), Reach::ThisMachine, 9, telemetry);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, watch) = watch::channel(false);
