@@ -24,6 +24,9 @@ pub enum Error {
     /// Keystone cannot be asked as it is set.
     #[error("auth.keystone: {0}")]
     Keystone(String),
+    /// Certificate or key cannot be used.
+    #[error("TLS: {0}")]
+    Tls(String),
     /// The data directory cannot be opened or closed.
     #[error(transparent)]
     Store(#[from] moneta_storage::Error),

@@ -19,12 +19,13 @@ mod shutdown;
 mod status;
 mod tasks;
 mod telemetry;
+mod tls;
 mod wire;
 
 pub use auth::{NewToken, RoleNames, TokenEntry, TokenError, TokenFile};
 pub use config::{
     AlarmsConfig, AuthConfig, AuthMode, CollectorConfig, Config, ConfigError, ConfigSources,
-    KeystoneConfig, NotificationsConfig, Password, QueryConfig, ServerConfig, example,
+    KeystoneConfig, NotificationsConfig, Password, QueryConfig, ServerConfig, TlsConfig, example,
 };
 pub use error::Error;
 pub use http::operations;

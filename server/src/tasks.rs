@@ -36,6 +36,7 @@ use crate::pool::Pool;
 use crate::security::Reach;
 use crate::shutdown::{self, Stopper};
 use crate::telemetry::Telemetry;
+use crate::tls;
 
 /// Between two counts of alarms. Counting copies every alarm, which takes about a microsecond each.
 const FIGURES_INTERVAL: Duration = Duration::from_secs(15);
@@ -77,6 +78,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Err
 
     // What is wrong with it is said before the data is opened.
     let gate = gate(&config.auth, &clock)?;
+    let tls = config.server.tls.as_ref().map(tls::acceptor).transpose()?;
     let (store, alarms) = open(&config, clock).await?;
     let settings = notify_settings(&config);
     let methods = alarms.shared_methods();
@@ -114,7 +116,8 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Err
         reach,
         config.server.requests_max,
         Arc::clone(&telemetry),
-    );
+    )
+    .over_tls(tls.is_some());
 
     let stopper = Stopper::new();
     let connections_max = config.server.connections_max;
@@ -123,6 +126,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Err
             "listener",
             tokio::spawn(listener::serve(
                 listener,
+                tls,
                 Arc::new(front),
                 connections_max,
                 stopper.watch(),

@@ -63,6 +63,14 @@ pub(crate) const KEYS: &[Key] = &[
         "Address and port of every API. Port 0 takes a free one.",
     ),
     key(
+        "server.tls.cert_file",
+        Kind::Text,
+        "\"\"",
+        "Certificate, PEM, with those of the authorities in between: connections are TLS then. Read again\n\
+         when it changes.",
+    ),
+    key("server.tls.key_file", Kind::Text, "\"\"", "Private key of the certificate, PEM."),
+    key(
         "server.data_dir",
         Kind::Text,
         "",

@@ -56,6 +56,8 @@ pub struct Config {
 pub struct ServerConfig {
     /// Address and port of every API; default 127.0.0.1:8070. Port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Certificate and key; without them connections are plain.
+    pub tls: Option<TlsConfig>,
     /// Folder that holds all data.
     pub data_dir: PathBuf,
     /// Region of every series written here; default empty, at most 255 characters.
@@ -68,6 +70,15 @@ pub struct ServerConfig {
     pub connections_max: usize,
     /// Whether to serve other machines without authentication; default false.
     pub allow_remote_without_auth: bool,
+}
+
+/// `server.tls.…`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TlsConfig {
+    /// Certificate, then those of the authorities between it and a known one. PEM.
+    pub cert_file: PathBuf,
+    /// Its private key. PEM.
+    pub key_file: PathBuf,
 }
 
 /// `[storage]`

@@ -13,6 +13,7 @@ use super::keys::{KEYS, Key, Kind};
 use super::{
     AlarmsConfig, AuthConfig, AuthMode, CollectorConfig, Config, ConfigError, ConfigSources,
     KeystoneConfig, NotificationsConfig, Password, QueryConfig, ServerConfig, StorageConfig,
+    TlsConfig,
 };
 use crate::auth::RoleNames;
 
@@ -133,6 +134,7 @@ impl Raw {
         let mut config = Config {
             server: ServerConfig {
                 listen: self.address("server.listen")?,
+                tls: self.tls()?,
                 data_dir: self.data_dir(environment)?,
                 region: self.text("server.region", 0)?,
                 body_bytes_max: self.size("server.body_bytes_max")?,
@@ -194,6 +196,21 @@ impl Raw {
             )));
         }
         Ok(config)
+    }
+
+    fn tls(&self) -> Result<Option<TlsConfig>, ConfigError> {
+        let cert_file = self.text("server.tls.cert_file", 0)?;
+        let key_file = self.text("server.tls.key_file", 0)?;
+        match (cert_file.is_empty(), key_file.is_empty()) {
+            (true, true) => Ok(None),
+            (false, false) => {
+                Ok(Some(TlsConfig { cert_file: cert_file.into(), key_file: key_file.into() }))
+            }
+            _ => Err(ConfigError::Conflict(
+                "server.tls.cert_file and server.tls.key_file are set together or not at all"
+                    .into(),
+            )),
+        }
     }
 
     fn auth_mode(&self) -> Result<AuthMode, ConfigError> {

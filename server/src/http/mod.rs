@@ -104,7 +104,12 @@ pub(crate) struct Front {
     reach: Reach,
     places: Semaphore,
     telemetry: Arc<Telemetry>,
+    is_tls: bool,
 }
+
+/// Marks a request that came over TLS.
+#[derive(Clone, Copy)]
+pub(crate) struct OverTls;
 
 impl Front {
     /// A front over `routes`, which answers `requests_max` requests at once.
@@ -126,7 +131,13 @@ impl Front {
             .into_iter()
             .fold(Router::new(), |router, route| router.route(route.path, route.methods))
             .with_state(state);
-        Front { router, templates, gate, reach, places: Semaphore::new(requests_max), telemetry }
+        let places = Semaphore::new(requests_max);
+        Front { router, templates, gate, reach, places, telemetry, is_tls: false }
+    }
+
+    /// The same behind TLS: links say so.
+    pub(crate) fn over_tls(self, is_tls: bool) -> Self {
+        Front { is_tls, ..self }
     }
 
     /// Answers one request.
@@ -180,6 +191,9 @@ impl Front {
             Some(place.map_err(|_| Failure::busy("too many requests at once"))?)
         };
         let right = template.map_or(Right::Known, |template| template.right(method));
+        if self.is_tls {
+            request.extensions_mut().insert(OverTls);
+        }
         if let Some(caller) = self.gate.admit(request.headers(), right).await? {
             request.extensions_mut().insert(caller);
         }

@@ -271,3 +271,45 @@ async fn with_tokens_the_rules_for_trust_are_not_needed() {
     assert_eq!(answer.status, 200);
     server.stop().await;
 }
+
+/// Also what links say of the server.
+#[tokio::test]
+async fn connections_may_be_tls() {
+    use rustls::pki_types::ServerName;
+
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let settings = [
+        ("server.tls.cert_file", cert.to_str().unwrap()),
+        ("server.tls.key_file", key.to_str().unwrap()),
+    ];
+    let server = Server::start_with(&settings).await;
+    let address = server.running.address();
+
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let client =
+        rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(client));
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut stream = connector.connect(name, stream).await.unwrap();
+    let request = b"GET /v2.0 HTTP/1.1\r\nhost: localhost:1\r\nconnection: close\r\n\r\n";
+    tokio::io::AsyncWriteExt::write_all(&mut stream, request).await.unwrap();
+    let mut answer = String::new();
+    tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    assert!(answer.contains("https://localhost:1/v2.0"), "{answer}");
+
+    // One that speaks no TLS gets nothing.
+    let mut plain = tokio::net::TcpStream::connect(address).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut plain, request).await.unwrap();
+    let mut answer = Vec::new();
+    // It may be cut off or told so in the words of TLS.
+    let _ = tokio::io::AsyncReadExt::read_to_end(&mut plain, &mut answer).await;
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    server.stop().await;
+}

@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use moneta_storage::model::TenantId;
 
 use crate::auth::Caller;
-use crate::http::Services;
+use crate::http::{OverTls, Services};
 use crate::security;
 use crate::status::Failure;
 use crate::wire::links::Place;
@@ -116,8 +116,9 @@ impl FromRequestParts<Arc<Services>> for Call {
 /// Where a request was sent.
 pub(crate) fn place(parts: &Parts) -> Result<Place, Failure> {
     let host = security::host(&parts.uri, &parts.headers)?.unwrap_or("localhost");
+    let scheme = if parts.extensions.get::<OverTls>().is_some() { "https" } else { "http" };
     Ok(Place {
-        origin: format!("http://{host}"),
+        origin: format!("{scheme}://{host}"),
         path: parts.uri.path().to_owned(),
         parameters: Parameters::parse(parts.uri.query().unwrap_or_default()),
     })
