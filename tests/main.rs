@@ -34,6 +34,8 @@ mod index;
 #[cfg(test)]
 mod isolation;
 #[cfg(test)]
+mod keystone;
+#[cfg(test)]
 mod log_rules;
 #[cfg(test)]
 mod model;
