@@ -29,6 +29,7 @@ use crate::auth::{Gate, Keystone, Mode, TokenFile, Tokens};
 use crate::config::{AuthConfig, AuthMode, Config};
 use crate::error::Error;
 use crate::http::body::BodyMemory;
+use crate::http::cors::Cors;
 use crate::http::own::Health;
 use crate::http::{Front, Services, admin, all_routes, listener};
 use crate::memory;
@@ -117,7 +118,9 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Err
         config.server.requests_max,
         Arc::clone(&telemetry),
     )
-    .over_tls(tls.is_some());
+    .over_tls(tls.is_some())
+    .with_cors(Cors::new(config.server.cors_origins.clone()))
+    .with_log(config.server.access_log);
 
     let stopper = Stopper::new();
     let connections_max = config.server.connections_max;

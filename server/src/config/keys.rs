@@ -89,6 +89,19 @@ pub(crate) const KEYS: &[Key] = &[
         "Longest request body, bytes. A longer one is answered 413.",
     ),
     key(
+        "server.cors_origins",
+        Kind::Text,
+        "\"\"",
+        "Origins of web pages that may call, as https://grafana.example, with commas in between. \"*\": all,\n\
+         where callers show tokens.",
+    ),
+    key(
+        "server.access_log",
+        Kind::Switch,
+        "false",
+        "Tell every request in the log: id, method, path, status, time, tenant. Never tokens or parameters.",
+    ),
+    key(
         "server.requests_max",
         number(1, 100_000),
         "512",

@@ -64,6 +64,10 @@ pub struct ServerConfig {
     pub region: String,
     /// Longest request body, bytes; default 32 MiB, 1 KiB to 1 GiB.
     pub body_bytes_max: usize,
+    /// Origins of web pages that may call; default none.
+    pub cors_origins: Vec<String>,
+    /// Whether every request is told of in the log; default false.
+    pub access_log: bool,
     /// Requests handled at once; default 512.
     pub requests_max: usize,
     /// Connections open at once; default 4096.

@@ -138,6 +138,8 @@ impl Raw {
                 data_dir: self.data_dir(environment)?,
                 region: self.text("server.region", 0)?,
                 body_bytes_max: self.size("server.body_bytes_max")?,
+                cors_origins: self.names("server.cors_origins")?,
+                access_log: self.switch("server.access_log")?,
                 requests_max: self.size("server.requests_max")?,
                 connections_max: self.size("server.connections_max")?,
                 allow_remote_without_auth: self.switch("server.allow_remote_without_auth")?,
@@ -187,6 +189,13 @@ impl Raw {
             config.auth.tokens_file = config.server.data_dir.join(TOKENS_FILE);
         }
         let (server, trusting) = (&config.server, config.auth.mode == AuthMode::None);
+        if trusting && server.cors_origins.iter().any(|origin| origin == "*") {
+            return Err(ConfigError::Conflict(
+                "server.cors_origins = \"*\" would let every web page in a browser of this machine \
+                 change everything while auth.mode is none; name the origins"
+                    .into(),
+            ));
+        }
         if trusting && !server.listen.ip().is_loopback() && !server.allow_remote_without_auth {
             return Err(ConfigError::Conflict(format!(
                 "server.listen = {} is reachable from other machines while auth.mode is none; listen \
@@ -247,18 +256,20 @@ impl Raw {
     }
 
     fn roles(&self) -> Result<RoleNames, ConfigError> {
-        let names = |name: &str| {
-            let text = self.text(name, 0)?;
-            let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
-            Ok(names.map(str::to_owned).collect())
-        };
         Ok(RoleNames {
-            default: names("auth.roles.default")?,
-            read_only: names("auth.roles.read_only")?,
-            agent: names("auth.roles.agent")?,
-            delegate: names("auth.roles.delegate")?,
-            admin: names("auth.roles.admin")?,
+            default: self.names("auth.roles.default")?,
+            read_only: self.names("auth.roles.read_only")?,
+            agent: self.names("auth.roles.agent")?,
+            delegate: self.names("auth.roles.delegate")?,
+            admin: self.names("auth.roles.admin")?,
         })
+    }
+
+    /// Names with commas in between.
+    fn names(&self, name: &str) -> Result<Vec<String>, ConfigError> {
+        let text = self.text(name, 0)?;
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        Ok(names.map(str::to_owned).collect())
     }
 
     fn durability(&self) -> Result<Durability, ConfigError> {

@@ -5,10 +5,12 @@
 
 pub(crate) mod admin;
 pub(crate) mod body;
+pub(crate) mod cors;
 pub(crate) mod listener;
 pub(crate) mod monasca;
 pub(crate) mod own;
 pub(crate) mod process;
+mod request_id;
 mod route;
 mod write_deadline;
 
@@ -18,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use axum::http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use futures_util::FutureExt;
 use moneta_alerting::{Alarms, Notifier};
@@ -28,7 +30,9 @@ use tower::Service;
 
 pub(crate) use route::Route;
 
-use crate::auth::{Gate, Right};
+use self::cors::Cors;
+use self::request_id::RequestId;
+use crate::auth::{Caller, Gate, Right};
 use crate::pool::Pool;
 use crate::security::{self, Reach};
 use crate::status::Failure;
@@ -87,8 +91,6 @@ pub(crate) fn all_routes() -> Vec<Route<Arc<Services>>> {
 /// a busy one for a dead one, and these wait for nothing.
 const ALWAYS_ANSWERED: [&str; 4] = ["/health", "/ready", "/metrics", "/healthcheck"];
 
-static REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
-
 /// A route, to find the one that a path belongs to.
 struct Template {
     path: &'static str,
@@ -105,6 +107,9 @@ pub(crate) struct Front {
     places: Semaphore,
     telemetry: Arc<Telemetry>,
     is_tls: bool,
+    cors: Cors,
+    /// Whether every request is told of in the log.
+    logs: bool,
 }
 
 /// Marks a request that came over TLS.
@@ -132,12 +137,32 @@ impl Front {
             .fold(Router::new(), |router, route| router.route(route.path, route.methods))
             .with_state(state);
         let places = Semaphore::new(requests_max);
-        Front { router, templates, gate, reach, places, telemetry, is_tls: false }
+        Front {
+            router,
+            templates,
+            gate,
+            reach,
+            places,
+            telemetry,
+            is_tls: false,
+            cors: Cors::default(),
+            logs: false,
+        }
     }
 
     /// The same behind TLS: links say so.
     pub(crate) fn over_tls(self, is_tls: bool) -> Self {
         Front { is_tls, ..self }
+    }
+
+    /// The same for pages of other origins.
+    pub(crate) fn with_cors(self, cors: Cors) -> Self {
+        Front { cors, ..self }
+    }
+
+    /// The same, telling of every request in the log.
+    pub(crate) fn with_log(self, logs: bool) -> Self {
+        Front { logs, ..self }
     }
 
     /// Answers one request.
@@ -153,7 +178,18 @@ impl Front {
             began: Instant::now(),
         };
         self.telemetry.request_began();
-        let mut response = match self.admit(&mut request, template).await {
+        let id = RequestId::of(request.headers());
+        let origin = self.cors.origin(request.headers());
+        let path = self.logs.then(|| request.uri().path().to_owned());
+        let preflight = self.cors.preflight(&request);
+        let admitted = match preflight {
+            Some(_) => Ok(None),
+            None => self.admit(&mut request, template, origin.is_some()).await,
+        };
+        let caller = request.extensions().get::<Caller>();
+        let tenant = caller.filter(|_| self.logs).map(|caller| Arc::clone(&caller.tenant));
+        let mut response = match admitted {
+            Ok(_) if let Some(response) = preflight => response,
             // The router never sees a path of which it is not known what it asks of its caller.
             Ok(_) if template.is_none() => not_found(&method, request.uri()).into_response(),
             Ok(_place) => {
@@ -167,11 +203,18 @@ impl Front {
             }
             Err(failure) => failure.into_response(),
         };
-        let id = format!("req-{}", uuid::Uuid::new_v4());
-        if let Ok(id) = HeaderValue::try_from(id) {
-            response.headers_mut().insert(REQUEST_ID.clone(), id);
+        id.show(response.headers_mut());
+        self.cors.allow(origin, &mut response);
+        let status = response.status().as_u16();
+        observed.status = Some(status);
+        if let Some(path) = path {
+            let took_ms = observed.began.elapsed().as_secs_f64() * 1000.0;
+            // Without the query: some clients put their password there.
+            tracing::info!(
+                target: "moneta_server::access", request = id.text(), %method, path, status, took_ms,
+                tenant = tenant.as_deref(), "request"
+            );
         }
-        observed.status = Some(response.status().as_u16());
         response
     }
 
@@ -181,9 +224,11 @@ impl Front {
         &self,
         request: &mut Request<Body>,
         template: Option<&Template>,
+        known_origin: bool,
     ) -> Result<Option<SemaphorePermit<'_>>, Failure> {
         let (method, uri) = (request.method(), request.uri());
-        security::check(self.reach, !self.gate.asks(), method, uri, request.headers())?;
+        let trusting = !self.gate.asks() && !known_origin;
+        security::check(self.reach, trusting, method, uri, request.headers())?;
         let place = if ALWAYS_ANSWERED.contains(&uri.path()) {
             None
         } else {

@@ -313,3 +313,40 @@ async fn connections_may_be_tls() {
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
     server.stop().await;
 }
+
+/// A page of an origin that was named may ask, send and read; its browser's question needs no token.
+#[tokio::test]
+async fn pages_of_named_origins_may_call() {
+    let page = "https://grafana.example";
+    let settings = [("auth.mode", "tokens"), ("server.cors_origins", page)];
+    let server = Server::start_with(&settings).await;
+    let address = server.running.address();
+    let ask = async |method: &str, origin: &str| {
+        let headers = [("origin", origin), ("access-control-request-method", "POST")];
+        exchange(address, method, "/v2.0/metrics", &headers, "").await
+    };
+    let answer = ask("OPTIONS", page).await;
+    assert_eq!(answer.status, 204);
+    assert_eq!(answer.header("access-control-allow-origin"), Some(page));
+    assert!(answer.header("access-control-allow-headers").unwrap().contains("x-auth-token"));
+    assert_eq!(answer.header("access-control-allow-credentials"), None);
+    let answer = ask("GET", page).await;
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (401, Some(page)));
+    for other in ["https://grafana.example.com", "null", "https://evil.example"] {
+        let answer = ask("OPTIONS", other).await;
+        assert_eq!((answer.status, answer.header("access-control-allow-origin")), (401, None));
+        assert_eq!(answer.header("vary"), Some("Accept"), "{}", answer.head);
+    }
+    server.stop().await;
+
+    // Without tokens, such a page may change something, and others may not.
+    let server = Server::start_with(&[("server.cors_origins", page)]).await;
+    let address = server.running.address();
+    for (origin, want) in [(page, 204), ("https://evil.example", 403)] {
+        let headers = [("origin", origin), ("content-type", "application/json")];
+        let body = measured("cpu.idle", "h", 0, MINUTE, 1).to_string();
+        let answer = exchange(address, "POST", "/v2.0/metrics", &headers, &body).await;
+        assert_eq!(answer.status, want, "{origin}");
+    }
+    server.stop().await;
+}
