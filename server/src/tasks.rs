@@ -29,7 +29,7 @@ use crate::config::{AuthMode, Config};
 use crate::error::Error;
 use crate::http::body::BodyMemory;
 use crate::http::own::Health;
-use crate::http::{Front, Services, admin, listener, monasca, own};
+use crate::http::{Front, Services, admin, influx, listener, monasca, own, prometheus};
 use crate::memory;
 use crate::pool::Pool;
 use crate::security::Reach;
@@ -106,6 +106,8 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Err
     let mut routes = monasca::routes();
     routes.extend(own::routes());
     routes.extend(admin::routes());
+    routes.extend(influx::routes());
+    routes.extend(prometheus::routes());
     let front = Front::new(
         routes,
         Arc::clone(&services),

@@ -5,10 +5,14 @@
 
 pub(crate) mod admin;
 pub(crate) mod body;
+mod commit;
+mod encoding;
+pub(crate) mod influx;
 pub(crate) mod listener;
 pub(crate) mod monasca;
 pub(crate) mod own;
 pub(crate) mod process;
+pub(crate) mod prometheus;
 mod route;
 mod write_deadline;
 

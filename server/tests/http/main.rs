@@ -11,3 +11,4 @@ mod retention;
 mod rollup;
 mod server;
 mod tenants;
+mod writes;

@@ -9,6 +9,7 @@ use axum::http::request::Parts;
 use moneta_storage::model::TenantId;
 
 use crate::http::Services;
+use crate::ingest::rules;
 use crate::security;
 use crate::status::Failure;
 use crate::wire::links::Place;
@@ -135,12 +136,7 @@ fn tenant_name(headers: &HeaderMap) -> Result<String, Failure> {
 
 /// Makes sure that a tenant may be called so.
 pub(crate) fn check_tenant(name: &str) -> Result<(), Failure> {
-    if !(1..=255).contains(&name.chars().count()) || name.chars().any(char::is_control) {
-        return Err(Failure::unprocessable(
-            "a tenant name has 1 to 255 characters and no control characters",
-        ));
-    }
-    Ok(())
+    rules::check_tenant(name).map_err(Failure::unprocessable)
 }
 
 #[cfg(test)]
