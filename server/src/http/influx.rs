@@ -102,9 +102,15 @@ async fn receive(
     })?;
     let requests = std::mem::take(&mut batch.requests);
     let (durable, refused) = services.commit_all(requests).await;
-    services.telemetry.accepted(DIALECT, durable, bytes, began.elapsed());
+    // The bytes of a body are counted once, whatever becomes of its parts.
+    let mut uncounted = bytes;
+    if durable > 0 || refused.is_empty() {
+        services.telemetry.accepted(DIALECT, durable, bytes, began.elapsed());
+        uncounted = 0;
+    }
     for (samples, error) in &refused {
-        services.telemetry.refused(DIALECT, *samples, 0, reason(error));
+        let bytes = std::mem::take(&mut uncounted);
+        services.telemetry.refused(DIALECT, *samples, bytes, reason(error));
     }
     for (complaints, reason) in [
         (&batch.unreadable, Reason::Malformed),

@@ -5,11 +5,12 @@ use moneta_storage::Error;
 use moneta_storage::model::{SeriesKey, Timestamp, ValueMeta};
 use moneta_storage::write::{Sought, WriteRequest};
 
-/// Series that are looked up together.
-const FOUND_AT_ONCE: usize = 1024;
+/// Series that are looked up together: enough to wait for memory once for all of them, and so few that what
+/// is known of them until then stays near the processor.
+const FOUND_AT_ONCE: usize = 256;
 /// Bytes that samples of a body may take together to say which series they belong to. A format that says it
 /// once for many samples would otherwise have far more to look up than it has bytes.
-const NAMED_BYTES_MAX: usize = 1 << 30;
+const NAMED_BYTES_MAX: usize = 256 << 20;
 
 /// Why a sample is not taken.
 #[derive(Clone, Debug)]
@@ -95,9 +96,12 @@ pub(crate) struct Gather<S> {
 }
 
 impl<S> Gather<S> {
-    /// Samples for the tenant of `request`.
-    pub(crate) fn new(request: WriteRequest) -> Self {
-        Gather { request, waiting: Vec::new(), sought: Vec::new() }
+    /// Samples for the tenant of `request`, about so many of them.
+    pub(crate) fn new(mut request: WriteRequest, samples: usize) -> Self {
+        request.reserve(samples);
+        let at_once = samples.min(FOUND_AT_ONCE);
+        let (waiting, sought) = (Vec::with_capacity(at_once), Vec::with_capacity(at_once));
+        Gather { request, waiting, sought }
     }
 
     /// The series that these bytes name, to be found later.
@@ -125,12 +129,13 @@ impl<S> Gather<S> {
 
     /// Finds the series of what was added, and takes the samples into the request. `key` parses and checks
     /// what names a series that has not been seen lately; `refused` is told of each sample that is not taken.
+    /// Fails, at once, if new series have more to say than the body may.
     pub(crate) fn settle(
         &mut self,
         allowance: &mut Allowance,
         key: impl Fn(&S) -> Result<SeriesKey, Fault>,
         mut refused: impl FnMut(&S, Fault),
-    ) {
+    ) -> Result<(), Fault> {
         self.request.find(&mut self.sought);
         for (waiting, sought) in self.waiting.drain(..).zip(self.sought.drain(..)) {
             let Waiting { series, time, value, meta } = waiting;
@@ -150,9 +155,11 @@ impl<S> Gather<S> {
                 {
                     refused(&series, Fault::Time(text));
                 }
+                Err(Fault::TooMuch) => return Err(Fault::TooMuch),
                 Err(fault) => refused(&series, fault),
             }
         }
+        Ok(())
     }
 
     /// The request, once everything has been settled.

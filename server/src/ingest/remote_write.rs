@@ -28,6 +28,10 @@ const NAME: &str = "__name__";
 const INTERNAL: &str = "__";
 /// Texts that a body may hold.
 const SYMBOLS_MAX: usize = 1 << 20;
+/// Bytes of a sample in a body with its labels, more or less: room is made for so many at once.
+const SAMPLE_BYTES: usize = 128;
+/// Labels that a message shows of a series.
+const LABELS_SHOWN: usize = 8;
 /// What the bytes begin with by which a series is looked up. No UTF-8 text does, so that no other dialect
 /// has the same.
 const OF_LABELS: u8 = 0xfd;
@@ -84,7 +88,7 @@ pub(crate) fn decode(
         version,
         symbols,
         region,
-        gather: Gather::new(request),
+        gather: Gather::new(request, body.len() / SAMPLE_BYTES),
         allowance: Allowance::new(new_bytes),
         samples: Vec::new(),
         raw: Vec::new(),
@@ -222,24 +226,22 @@ impl<'a> Reading<'a, '_> {
 
     /// Finds the series of what was read, and takes it in.
     fn settle(&mut self) -> Result<(), Refusal> {
-        let mut too_much = false;
         let (version, symbols, region) = (self.version, &self.symbols, self.region);
         let refused = &mut self.refused;
-        self.gather.settle(
+        let settled = self.gather.settle(
             &mut self.allowance,
             |labels| {
                 let pairs = pairs(version, symbols, labels.bytes()).map_err(Fault::Unreadable)?;
                 key(pairs, region)
             },
             |labels, fault| {
-                too_much |= matches!(fault, Fault::TooMuch);
                 refused.add(|| {
                     let series = described(version, symbols, labels.bytes());
                     format!("{series}: {}", shown(fault.text().as_bytes()))
                 });
             },
         );
-        if too_much { Err(Refusal::TooMuch) } else { Ok(()) }
+        settled.map_err(|_| Refusal::TooMuch)
     }
 }
 
@@ -383,7 +385,7 @@ fn described(version: Version, symbols: &[&str], labels: &[u8]) -> String {
         return "a series".to_owned();
     };
     let name = pairs.iter().find(|(name, _)| *name == NAME).map_or("", |(_, metric)| metric);
-    let others = pairs.iter().filter(|(name, _)| *name != NAME);
+    let others = pairs.iter().filter(|(name, _)| *name != NAME).take(LABELS_SHOWN);
     let others: Vec<String> = others
         .map(|(name, value)| format!("{}={:?}", shown(name.as_bytes()), shown(value.as_bytes())))
         .collect();
