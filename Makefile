@@ -44,7 +44,7 @@ fuzz:
 	@.ci/setup-build
 	@.ci/setup-test
 	@ulimit -v 16000000; MONETA_FUZZ_SECONDS=$(or $(SECONDS),60) MONETA_SEED=$(or $(MONETA_SEED),$(shell date +%s)) \
-	  $(CARGO) nextest run --locked -p moneta-storage --no-fail-fast --success-output final fuzz
+	  $(CARGO) nextest run --locked -p moneta-storage -p moneta-server --no-fail-fast --success-output final fuzz
 
 # Writes tests/fixtures/format-v1 anew. Only while format version 1 is not released.
 fixture:

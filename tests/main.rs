@@ -32,6 +32,8 @@ mod format;
 #[cfg(test)]
 mod index;
 #[cfg(test)]
+mod influx_client;
+#[cfg(test)]
 mod isolation;
 #[cfg(test)]
 mod keystone;

@@ -104,6 +104,12 @@ impl WriteRequest {
         self.tenant
     }
 
+    /// The time of the store's clock when it was begun.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
     /// Makes room for about so many samples.
     pub fn reserve(&mut self, samples: usize) {
         self.rows.reserve(samples.min(REQUEST_SAMPLES_MAX));
@@ -193,6 +199,21 @@ impl WriteRequest {
     }
 
     fn check(&self, time: Timestamp) -> Result<(), Error> {
+        self.check_time(time)?;
+        if self.rows.len() >= REQUEST_SAMPLES_MAX {
+            return Err(Error::Limit {
+                limit: "samples in a request",
+                max: REQUEST_SAMPLES_MAX as u64,
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether a sample of this time is taken.
+    ///
+    /// # Errors
+    /// `Invalid` for a time out of range, or older than anything the tenant's retention policies keep.
+    pub fn check_time(&self, time: Timestamp) -> Result<(), Error> {
         if time < TIME_MIN {
             return Err(Error::Invalid(format!("timestamp {time} lies before the year 1900")));
         }
@@ -204,12 +225,6 @@ impl WriteRequest {
         }
         if time > self.now.plus_millis(AHEAD_MS_MAX) {
             return Err(Error::Invalid(format!("timestamp {time} lies more than a day ahead")));
-        }
-        if self.rows.len() >= REQUEST_SAMPLES_MAX {
-            return Err(Error::Limit {
-                limit: "samples in a request",
-                max: REQUEST_SAMPLES_MAX as u64,
-            });
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::Services;
+use super::encoding::{Accepted, Encoding, Unpacking};
 use crate::status::Failure;
 
 /// How long a body may take, besides what its length allows.
@@ -36,7 +37,7 @@ pub(crate) struct BodyMemory {
 const MEMORY_KILOBYTES: usize = 256 * 1024;
 /// The beginning of each body that is not counted: all of most of them. The limit of requests bounds
 /// these.
-const UNCOUNTED_BYTES: usize = 64 * 1024;
+pub(super) const UNCOUNTED_BYTES: usize = 64 * 1024;
 
 impl BodyMemory {
     /// For bodies of up to `body_bytes_max`, of which at least two fit.
@@ -46,7 +47,11 @@ impl BodyMemory {
     }
 
     /// Adds `bytes` to what is held for a body.
-    fn take(&self, bytes: usize, held: &mut Option<OwnedSemaphorePermit>) -> Result<(), Failure> {
+    pub(super) fn take(
+        &self,
+        bytes: usize,
+        held: &mut Option<OwnedSemaphorePermit>,
+    ) -> Result<(), Failure> {
         let kilobytes = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
         let more = Arc::clone(&self.kilobytes).try_acquire_many_owned(kilobytes);
         let more = more.map_err(|_| Failure::busy("too many large request bodies at once"))?;
@@ -109,11 +114,75 @@ impl FromRequest<Arc<Services>> for Payload {
         request: Request<Body>,
         services: &Arc<Services>,
     ) -> Result<Self, Failure> {
+        Payload::receive(request, services, Accepted::OfHttp).await
+    }
+}
+
+/// A body in an encoding of remote write.
+pub(crate) struct RemoteWritePayload(pub(crate) Payload);
+
+impl FromRequest<Arc<Services>> for RemoteWritePayload {
+    type Rejection = Failure;
+
+    async fn from_request(
+        request: Request<Body>,
+        services: &Arc<Services>,
+    ) -> Result<Self, Failure> {
+        Payload::receive(request, services, Accepted::OfRemoteWrite).await.map(RemoteWritePayload)
+    }
+}
+
+/// Snappy blocks up to this many bytes are unpacked where they arrive, which takes about as long as to
+/// copy them. Everything else goes to a thread of its own.
+const SMALL_BLOCK_BYTES: usize = 256 * 1024;
+
+impl Payload {
+    /// Reads and unpacks the body of a request.
+    async fn receive(
+        request: Request<Body>,
+        services: &Arc<Services>,
+        accepted: Accepted,
+    ) -> Result<Self, Failure> {
         let media = media_type(request.headers());
-        let read = read(request, services.body_bytes_max, BODY_TIME, &services.bodies);
-        let (bytes, held) = read.await?;
+        let encoding = Encoding::of(request.headers(), accepted);
+        let bytes_max = services.body_bytes_max;
+        let encoding = match encoding {
+            Ok(encoding) => encoding,
+            Err(failure) => {
+                if !request.headers().contains_key(header::EXPECT) {
+                    throw_away(request.into_body(), bytes_max.saturating_mul(2)).await;
+                }
+                return Err(failure);
+            }
+        };
+        let read = read(request, bytes_max, BODY_TIME, &services.bodies);
+        let (packed, held) = read.await?;
+        let (bytes, held) = match encoding {
+            Encoding::Identity => (packed, held),
+            Encoding::Snappy if packed.len() <= SMALL_BLOCK_BYTES => {
+                unpack(encoding, &packed, bytes_max, &services.bodies)?
+            }
+            Encoding::Gzip | Encoding::Deflate | Encoding::Zstd | Encoding::Snappy => {
+                let worker = Arc::clone(services);
+                let call = move || {
+                    let _held = held;
+                    unpack(encoding, &packed, bytes_max, &worker.bodies)
+                };
+                services.decoders.run(call).await?
+            }
+        };
         Ok(Payload { bytes, media, _held: held })
     }
+}
+
+fn unpack(
+    encoding: Encoding,
+    packed: &[u8],
+    bytes_max: usize,
+    memory: &BodyMemory,
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Failure> {
+    let (bytes, held) = Unpacking { packed, bytes_max, memory }.run(encoding)?;
+    Ok((bytes.into(), held))
 }
 
 /// Reads the body of `request`, for `time` and as long as its length allows besides. With it comes
@@ -132,14 +201,6 @@ async fn read(
             throw_away(request.into_body(), bytes_max.saturating_mul(2)).await;
         }
         return Err(Failure::too_long(bytes_max));
-    }
-    let encoding = request.headers().get(header::CONTENT_ENCODING);
-    if encoding.is_some_and(|encoding| encoding != "identity") {
-        return Err(Failure::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "Unsupported Media Type",
-            "compressed bodies are not available yet",
-        ));
     }
     let began = Instant::now();
     let mut received: usize = 0;
@@ -225,7 +286,6 @@ mod tests {
         check("123456", &[], Err(413)).await;
         check("123456", &[("content-length", "6")], Err(413)).await;
         check("", &[("content-length", "6"), ("expect", "100-continue")], Err(413)).await;
-        check("1", &[("content-encoding", "gzip")], Err(415)).await;
     }
 
     #[tokio::test]

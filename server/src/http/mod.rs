@@ -5,11 +5,15 @@
 
 pub(crate) mod admin;
 pub(crate) mod body;
+mod commit;
 pub(crate) mod cors;
+mod encoding;
+pub(crate) mod influx;
 pub(crate) mod listener;
 pub(crate) mod monasca;
 pub(crate) mod own;
 pub(crate) mod process;
+pub(crate) mod prometheus;
 mod request_id;
 mod route;
 mod write_deadline;
@@ -84,6 +88,8 @@ pub(crate) fn all_routes() -> Vec<Route<Arc<Services>>> {
     let mut routes = monasca::routes();
     routes.extend(own::routes());
     routes.extend(admin::routes());
+    routes.extend(influx::routes());
+    routes.extend(prometheus::routes());
     routes
 }
 

@@ -21,6 +21,14 @@ fn length(text: &str) -> usize {
     text.chars().count()
 }
 
+/// The name of a tenant.
+pub(crate) fn check_tenant(name: &str) -> Result<(), &'static str> {
+    if !(1..=NAME_CHARS_MAX).contains(&length(name)) || name.chars().any(char::is_control) {
+        return Err("a tenant name has 1 to 255 characters and no control characters");
+    }
+    Ok(())
+}
+
 /// A metric name.
 pub(crate) fn check_name(name: &str) -> Result<(), String> {
     if !(1..=NAME_CHARS_MAX).contains(&length(name)) {

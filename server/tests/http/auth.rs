@@ -168,7 +168,7 @@ async fn without_a_token_that_is_known_only_the_watch_is_answered() {
             }
         }
     }
-    let want = ["/health", "/healthcheck", "/ready"];
+    let want = ["/health", "/healthcheck", "/ping", "/ready"];
     assert_eq!(open.into_iter().collect::<Vec<_>>(), want);
     for target in ["/v2.0/nothing", "/nothing"] {
         assert_eq!(guarded.call(None, "GET", target, "").await.status, 401, "{target}");
@@ -235,8 +235,17 @@ async fn a_delegate_acts_for_another_tenant() {
         let elements = answer.body["elements"].as_array().unwrap().clone();
         elements.iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
+    // Lines as Monasca's persister writes them name their tenant themselves.
+    let line = format!("by.line,_tenant_id=two value=1 {NOW}\n");
+    let lines = async |token: &str| {
+        let address = guarded.server.running.address();
+        let headers = [("authorization", format!("Token {token}"))];
+        let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+        exchange(address, "POST", "/write?db=mon&precision=ms", &headers, &line).await.status
+    };
+    assert_eq!((lines(&agent).await, lines(&delegate).await), (400, 204));
     assert_eq!(names(&guarded.token("one", &["monasca-user"])).await, ["by.agent"]);
-    assert_eq!(names(&guarded.token("two", &["monasca-user"])).await, ["by.delegate"]);
+    assert_eq!(names(&guarded.token("two", &["monasca-user"])).await, ["by.delegate", "by.line"]);
     guarded.server.stop().await;
 }
 

@@ -12,3 +12,4 @@ mod retention;
 mod rollup;
 mod server;
 mod tenants;
+mod writes;

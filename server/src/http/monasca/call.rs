@@ -10,6 +10,7 @@ use moneta_storage::model::TenantId;
 
 use crate::auth::Caller;
 use crate::http::{OverTls, Services};
+use crate::ingest::rules;
 use crate::security;
 use crate::status::Failure;
 use crate::wire::links::Place;
@@ -67,6 +68,11 @@ impl Call {
         }
         check_tenant(name)?;
         Ok(name)
+    }
+
+    /// Whether the caller may act for another tenant.
+    pub(crate) fn delegates(&self) -> bool {
+        self.delegates
     }
 
     /// The caller's tenant, created if it is new. Only for calls that store something.
@@ -145,12 +151,7 @@ fn tenant_name(headers: &HeaderMap) -> Result<String, Failure> {
 
 /// Makes sure that a tenant may be called so.
 pub(crate) fn check_tenant(name: &str) -> Result<(), Failure> {
-    if !(1..=255).contains(&name.chars().count()) || name.chars().any(char::is_control) {
-        return Err(Failure::unprocessable(
-            "a tenant name has 1 to 255 characters and no control characters",
-        ));
-    }
-    Ok(())
+    rules::check_tenant(name).map_err(Failure::unprocessable)
 }
 
 #[cfg(test)]

@@ -5,24 +5,20 @@ use std::time::Instant;
 
 use axum::Json;
 use axum::http::StatusCode;
+use moneta_storage::Store;
 use moneta_storage::model::{Selector, SeriesId, TenantId, Timestamp, ValueMeta};
 use moneta_storage::write::{Sought, WriteRequest};
-use moneta_storage::{ErrorKind, Store};
-use tokio::sync::oneshot;
 
 use super::call::Call;
 use super::dimension_filter::DimensionFilter;
 use super::page::{cut, metric_name, span};
+use crate::http::Services;
 use crate::http::body::Payload;
+use crate::http::commit::{self, SMALL_BODY_BYTES};
 use crate::ingest::monasca::{Metric, Rejection, each_metric};
 use crate::status::Failure;
 use crate::telemetry::Reason;
 use crate::wire::metrics::{DimensionMap, Listing, MetricElement};
-
-/// Bodies up to this many bytes are decoded where they arrive: that holds a worker for well under a
-/// millisecond, and the way to another thread and back costs a sixth of all that a request of 1000
-/// metrics does. Only series that are new take longer.
-const SMALL_BODY_BYTES: usize = 256 * 1024;
 
 const DIALECT: &str = "monasca";
 
@@ -43,7 +39,7 @@ pub(super) async fn create(call: Call, payload: Payload) -> Result<StatusCode, F
     let samples = request.len();
     let result = match decoded {
         Ok(()) if request.is_empty() => Ok(()),
-        Ok(()) => commit(&services.store, request).await,
+        Ok(()) => write_durably(&services, request).await,
         Err(rejection) => Err(rejection),
     };
     match result {
@@ -54,19 +50,11 @@ pub(super) async fn create(call: Call, payload: Payload) -> Result<StatusCode, F
         Err(rejection) => {
             let reason = reason(&rejection);
             services.telemetry.refused(DIALECT, samples, bytes, reason);
-            if is_stop(&rejection) {
-                services.health.writes_have_stopped();
+            if let Rejection::Store(refusal) = &rejection {
+                services.look_at_refusal(&refusal.0);
             }
             Err(rejection.into())
         }
-    }
-}
-
-/// Whether no write can succeed any more. One damaged entry does not mean that.
-fn is_stop(rejection: &Rejection) -> bool {
-    match rejection {
-        Rejection::Store(refusal) => refusal.0.kind() == ErrorKind::Stopped,
-        Rejection::Malformed(_) | Rejection::Invalid(_) => false,
     }
 }
 
@@ -74,12 +62,7 @@ fn reason(rejection: &Rejection) -> Reason {
     match rejection {
         Rejection::Malformed(_) => Reason::Malformed,
         Rejection::Invalid(_) => Reason::Invalid,
-        Rejection::Store(refusal) => match refusal.0.kind() {
-            ErrorKind::Invalid => Reason::Invalid,
-            ErrorKind::Busy => Reason::Busy,
-            ErrorKind::Limit | ErrorKind::Rate => Reason::Limit,
-            ErrorKind::Corrupt | ErrorKind::Stopped => Reason::Failed,
-        },
+        Rejection::Store(refusal) => commit::reason(&refusal.0),
     }
 }
 
@@ -137,19 +120,8 @@ impl Read<'_> {
 }
 
 /// Waits until a request is durable.
-async fn commit(store: &Store, request: WriteRequest) -> Result<(), Rejection> {
-    let (ack, acknowledged) = oneshot::channel();
-    store.submit(request, move |result| {
-        // A client that went away needs no answer; the write stands.
-        let _ = ack.send(result);
-    })?;
-    match acknowledged.await {
-        Ok(result) => result.map(|_| ()).map_err(Rejection::from),
-        Err(_) => {
-            let reason = "the committer is gone".to_owned();
-            Err(moneta_storage::Error::Stopped { reason }.into())
-        }
-    }
+async fn write_durably(services: &Services, request: WriteRequest) -> Result<(), Rejection> {
+    Ok(services.submit(request)?.durable().await?)
 }
 
 /// `GET /v2.0/metrics`
@@ -232,6 +204,7 @@ mod tests {
     use moneta_storage::StoreConfig;
     use moneta_storage::clock::ManualClock;
     use moneta_storage::model::{DimensionMatcher, TimeRange, ValueMatcher};
+    use tokio::sync::oneshot;
 
     use super::*;
 
@@ -242,7 +215,9 @@ mod tests {
         let tenant = store.tenant("t").unwrap();
         let (request, decoded) = decode(store, "r", tenant, body.as_bytes());
         decoded?;
-        commit(store, request).await?;
+        let (done, wait) = oneshot::channel();
+        store.submit(request, move |result| done.send(result.map(|_| ())).unwrap())?;
+        wait.await.unwrap()?;
         let series = store.select(tenant, &Selector::default())?;
         let mut rows = Vec::new();
         store.view(tenant).read(&series, TimeRange::ALL, 1000, |id, samples| {
