@@ -396,3 +396,29 @@ async fn values_that_are_no_numbers_are_kept_and_not_shown() {
     assert_eq!(row.as_array().unwrap()[1..], [5.0, 5.0, 1.0, 5.0], "{statistics}");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn what_a_tenant_writes_no_other_sees() {
+    let server = Server::start().await;
+    let address = server.running.address();
+    let packed = snappy(&remote_write(&[("__name__", "m")], NOW, 2.0));
+    for (tenant, value) in [("a", 1.0), ("b", 3.0)] {
+        let project = ("x-project-id", tenant);
+        let line = format!("m value={value} {NOW}\n");
+        let target = "/write?precision=ms";
+        assert_eq!(send(address, target, &[project], line.as_bytes()).await.0, 204);
+        let rows = server.measurements(tenant, "m").await;
+        assert_eq!((rows.len(), &rows[0][1]), (1, &json!(value)));
+    }
+    let headers = [TYPE_ONE, SNAPPY, ("x-project-id", "a")];
+    assert_eq!(send(address, "/api/v1/write", &headers, &packed).await.0, 204);
+    for (tenant, value) in [("a", 2.0), ("b", 3.0)] {
+        assert_eq!(server.measurements(tenant, "m").await[0][1], value);
+    }
+    assert_eq!(server.measurements("default", "m").await.len(), 0);
+    // A tenant that has no name can have nothing.
+    let (status, _, answer) = send(address, "/write", &[("x-project-id", "a\tb")], b"m v=1").await;
+    assert_eq!(status, 400, "{answer}");
+    assert!(answer.contains("a tenant name has 1 to 255 characters"), "{answer}");
+    server.stop().await;
+}
