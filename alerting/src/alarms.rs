@@ -167,7 +167,8 @@ impl Alarms {
         self.call(move |service| {
             // Here, where a method is deleted as well: no deletion comes between.
             if let Some(text) = unknown_action(&methods, tenant, &spec)? {
-                return Err(Error::Invalid(text));
+                // Clients know one name of this mistake, whether they create or change.
+                return Err(Error::InvalidUpdate(text));
             }
             if service.engine.definitions(tenant).any(|other| other.spec.name == spec.name) {
                 let name = &spec.name;

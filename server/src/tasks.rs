@@ -29,7 +29,7 @@ use crate::config::{AuthMode, Config};
 use crate::error::Error;
 use crate::http::body::BodyMemory;
 use crate::http::own::Health;
-use crate::http::{Front, Services, admin, listener, monasca, own};
+use crate::http::{Front, Services, admin, listener, monasca, openapi, own};
 use crate::memory;
 use crate::pool::Pool;
 use crate::security::Reach;
@@ -107,7 +107,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Err
     routes.extend(own::routes());
     routes.extend(admin::routes());
     let front = Front::new(
-        routes,
+        openapi::described(routes),
         Arc::clone(&services),
         reach,
         config.server.requests_max,

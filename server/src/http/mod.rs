@@ -7,6 +7,7 @@ pub(crate) mod admin;
 pub(crate) mod body;
 pub(crate) mod listener;
 pub(crate) mod monasca;
+pub(crate) mod openapi;
 pub(crate) mod own;
 pub(crate) mod process;
 mod route;
