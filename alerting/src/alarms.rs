@@ -93,7 +93,7 @@ impl Alarms {
             let reason = format!("the thread of the alarms cannot start: {source}");
             Error::Store(moneta_storage::Error::Stopped { reason })
         })?;
-        let methods = Methods::open(store.records())?;
+        let methods = Methods::open(store.records(), store.clock())?;
         let shared = Shared {
             store,
             settings,

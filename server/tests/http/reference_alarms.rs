@@ -334,6 +334,15 @@ async fn notification_methods() {
         ("PATCH", one, r#"{"id": "x"}"#, 400, "Bad Request", "extra keys not allowed @ data['id']"),
         ("GET", "/v2.0/notification-methods/types/", "", 200, "", ""),
         ("GET", "/v2.0/notification-methods?sort_by=name%20desc", "", 200, "", ""),
+        ("GET", "/v2.0/notification-methods?sort_by=created_at,updated_at%20desc", "", 200, "", ""),
+        (
+            "GET",
+            "/v2.0/notification-methods?sort_by=x",
+            "",
+            422,
+            WRONG,
+            "sort_by field x must be one of ['id', 'name', 'type', 'address', 'updated_at', 'created_at']",
+        ),
         (
             "GET",
             "/v2.0/notification-methods?offset=x",

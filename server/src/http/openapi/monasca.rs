@@ -224,7 +224,7 @@ pub(crate) const METHODS: Operation =
             "sort_by",
             Text,
             "name desc",
-            "Of `id`, `name`, `type`, `address`, joined by commas, each with ` asc` or ` desc`",
+            "Of `id`, `name`, `type`, `address`, `updated_at`, `created_at`, joined by commas, each with ` asc` or ` desc`",
         ),
         ROWS,
         LIMIT,
