@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use moneta_storage::verify::verify;
 use moneta_tests::http::ask;
 use moneta_tests::receiver::WebhookReceiver;
 use serde_json::{Value, json};
@@ -156,6 +157,10 @@ fn kills_neither_lose_nor_invent_transitions() {
     }
     assert_eq!(notified, expected, "nothing else was notified");
     server.kill();
+    let verification = verify(directory.path(), &|_, _| {}).unwrap();
+    assert_eq!(verification.problems, []);
+    let entries = verification.verified.journal_entries;
+    assert_eq!(usize::try_from(entries).unwrap(), expected.len(), "the history is what was seen");
 }
 
 fn note(notified: &mut BTreeSet<(String, String)>, body: &str) {

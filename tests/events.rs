@@ -14,6 +14,7 @@ use moneta_storage::journal::{Order, Refusal};
 use moneta_storage::model::Keep;
 use moneta_storage::model::{Moment, TenantId, Timestamp};
 use moneta_storage::record::{RecordBatch, RecordKind};
+use moneta_storage::verify::verify;
 use moneta_storage::{Error, ErrorKind, Store, StoreConfig};
 use proptest::prelude::*;
 
@@ -330,6 +331,11 @@ fn run(ops: Vec<Op>) {
         bench.store.events(other).get("id-1").unwrap().is_some(),
         model.now - NOW <= 14 * DAY
     );
+    let Bench { directory, store, .. } = bench;
+    store.close().unwrap();
+    drop(store);
+    let verified = verify(directory.path(), &|_, _| {}).unwrap();
+    assert_eq!(verified.problems, []);
 }
 
 proptest! {

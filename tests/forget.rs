@@ -8,15 +8,12 @@ use std::time::Duration;
 
 use moneta_storage::clock::ManualClock;
 use moneta_storage::deletion::{DeletionRequest, DeletionState};
-use moneta_storage::model::{
-    DimensionMatcher, Keep, Selector, SeriesKey, TenantId, TimeRange, Timestamp, ValueMatcher,
-};
+use moneta_storage::model::{Keep, Selector, SeriesKey, TenantId, TimeRange, Timestamp};
 use moneta_storage::record::{RecordBatch, RecordKind};
 use moneta_storage::retention::{MetricPattern, Policies, Policy};
 use moneta_storage::verify::verify;
-use moneta_storage::view::Piece;
 use moneta_storage::{Error, Store};
-use moneta_tests::{Write, key, open, write};
+use moneta_tests::{Write, key, of_host, open, reopen, total, write};
 use proptest::prelude::*;
 
 const START: i64 = 20_400 * DAY;
@@ -165,22 +162,7 @@ fn check(store: &Store, model: &Model, range: TimeRange, window: Option<i64>) {
             })
             .unwrap();
             assert_eq!(got, want, "tenant {name}, series {series}");
-            let mut total = (0, 0.0);
-            view.fold(&[number], range, window, u64::MAX, |_, piece| {
-                match piece {
-                    Piece::Samples(times, values) => {
-                        total.0 += times.len() as u64;
-                        total.1 += values.iter().sum::<f64>();
-                    }
-                    Piece::Slot(_) => panic!("no policy asks for rollups"),
-                    Piece::Summary(summary) => {
-                        total.0 += summary.count;
-                        total.1 += summary.sum;
-                    }
-                }
-                Ok::<_, Error>(())
-            })
-            .unwrap();
+            let total = total(&view, number, range, window).unwrap();
             let sum: f64 = want.iter().map(|(_, value)| value).sum();
             assert_eq!(total, (want.len() as u64, sum), "summaries and samples agree");
         }
@@ -196,9 +178,7 @@ fn check(store: &Store, model: &Model, range: TimeRange, window: Option<i64>) {
 }
 
 fn host(host: u8) -> Selector {
-    let value = ValueMatcher::Equals(format!("h{host}"));
-    let dimensions = vec![DimensionMatcher { name: "host".into(), value }];
-    Selector { dimensions, ..Selector::default() }
+    of_host(&format!("h{host}"))
 }
 
 fn delete(store: &Store, tenant: TenantId, selector: Selector, times: TimeRange) {
@@ -295,13 +275,7 @@ impl Run {
             Op::Merge => self.store.merge().unwrap(),
             Op::Sweep => drop(self.store.sweep().unwrap()),
             Op::Reopen => {
-                let closed = self.store.clone();
-                closed.close().unwrap();
-                drop(closed);
-                // Two stores cannot have one directory open, so an empty one stands in between.
-                let elsewhere = tempfile::tempdir().unwrap();
-                self.store = open(elsewhere.path(), 0).unwrap().0;
-                (self.store, self.clock) = open(self.directory.path(), self.now).unwrap();
+                self.clock = reopen(&mut self.store, self.directory.path(), self.now).unwrap();
             }
         }
         self.model.expire(self.now);

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use moneta_storage::model::{
     DimensionMatcher, Selector, SeriesKey, TimeRange, Timestamp, ValueMatcher,
 };
-use moneta_storage::view::{Piece, SeriesSamples};
+use moneta_storage::view::SeriesSamples;
 use moneta_storage::{Error, Store};
-use moneta_tests::{key, open, write};
+use moneta_tests::{key, open, total, write};
 use proptest::prelude::*;
 
 const NOW: i64 = 20_400 * DAY;
@@ -83,23 +83,7 @@ fn samples_of(store: &Store, model: &Model, range: TimeRange, window: Option<i64
                 .map(|(at, (&time, &value))| (time, value.to_bits(), metas.get(&at).cloned()))
                 .collect();
             assert_eq!(got, want, "tenant {name}, series {series}");
-            let mut total = (0, 0.0);
-            view.fold(&[series], range, window, u64::MAX, |_, piece| {
-                match piece {
-                    Piece::Samples(times, values) => {
-                        assert!(times.is_sorted_by(|a, b| a < b));
-                        total.0 += times.len() as u64;
-                        total.1 += values.iter().sum::<f64>();
-                    }
-                    Piece::Slot(_) => panic!("no policy asks for rollups"),
-                    Piece::Summary(summary) => {
-                        total.0 += summary.count;
-                        total.1 += summary.sum;
-                    }
-                }
-                Ok::<_, Error>(())
-            })
-            .unwrap();
+            let total = total(&view, series, range, window).unwrap();
             let sum: f64 = want.iter().map(|(_, bits, _)| f64::from_bits(*bits)).sum();
             assert_eq!(total, (want.len() as u64, sum), "summaries and samples agree");
         }

@@ -8,16 +8,14 @@ use std::time::Duration;
 
 use moneta_storage::clock::ManualClock;
 use moneta_storage::deletion::DeletionRequest;
-use moneta_storage::model::{
-    DimensionMatcher, Keep, Selector, SeriesKey, TimeRange, Timestamp, ValueMatcher,
-};
+use moneta_storage::model::{Keep, Selector, SeriesKey, TimeRange, Timestamp};
 use moneta_storage::repair::{Mode, repair};
 use moneta_storage::retention::{MetricPattern, Policies, Policy, RollupPolicy, RollupStep};
 use moneta_storage::rollup::Slot;
 use moneta_storage::verify::verify;
 use moneta_storage::view::Piece;
 use moneta_storage::{Error, Store};
-use moneta_tests::{copy_folder, key, open, write};
+use moneta_tests::{copy_folder, key, of_host, open, reopen, write};
 use proptest::prelude::*;
 
 const START: i64 = 20_400 * DAY;
@@ -28,6 +26,7 @@ const SERIES: u8 = 4;
 const STEPS: [RollupStep; 2] = RollupStep::ALL;
 
 mod model;
+mod sums;
 
 use model::{Known, Model, Sums};
 
@@ -186,9 +185,7 @@ impl Run {
             Op::Delete { host, start, length } => {
                 let from = Timestamp::from_millis(self.ago(start));
                 let times = TimeRange::new(from, from.plus_millis(length * MINUTE));
-                let value = ValueMatcher::Equals(format!("h{host}"));
-                let dimensions = vec![DimensionMatcher { name: "host".into(), value }];
-                let selector = Selector { dimensions, ..Selector::default() };
+                let selector = of_host(&format!("h{host}"));
                 let tenant = self.store.tenant("t").unwrap();
                 let (by, what) = ("test".to_owned(), "test".to_owned());
                 let request = DeletionRequest { tenant, selector, times, by, what };
@@ -224,13 +221,7 @@ impl Run {
             }
             Op::Roll => self.roll(),
             Op::Reopen => {
-                let closed = self.store.clone();
-                closed.close().unwrap();
-                drop(closed);
-                // Two stores cannot have one directory open, so an empty one stands in between.
-                let elsewhere = tempfile::tempdir().unwrap();
-                self.store = open(elsewhere.path(), 0).unwrap().0;
-                (self.store, self.clock) = open(self.directory.path(), self.now).unwrap();
+                self.clock = reopen(&mut self.store, self.directory.path(), self.now).unwrap();
             }
         }
         self.model.expire(self.now);

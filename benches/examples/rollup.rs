@@ -1,12 +1,13 @@
 //! What does a double-groupby cost with rollups, and without?
 //!
-//! `rollup DIRECTORY` writes three days of 100 hosts with ten metrics each, a sample every ten seconds:
-//! 25.9 M samples; flushes and merges them, and asks for the hourly mean of one, five and ten metrics by
+//! `rollup DIRECTORY HOSTS` writes three days of so many hosts (default 100) with ten metrics each, a
+//! sample every ten seconds: of 100 hosts 25.9 M samples; flushes and merges them, and asks for the hourly mean of one, five and ten metrics by
 //! host, first from samples, then from a rollup of hours. Prints CPU milliseconds per question, what
 //! making the rollup took, and its size.
 
 use std::path::PathBuf;
 
+use moneta_benches::process::cpu_seconds;
 use moneta_benches::{Fleet, START, open};
 use moneta_query::lang::monasca::{Grouping, Question, Statistic, statistics};
 use moneta_storage::Store;
@@ -16,13 +17,6 @@ use moneta_storage::retention::{MetricPattern, Policies, Policy, RollupPolicy, R
 const DAYS: i64 = 3;
 const DAY_MS: i64 = 86_400_000;
 const REPEATS: u32 = 20;
-
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
-    (ticks(11) + ticks(12)) / 100.0
-}
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -64,11 +58,13 @@ fn measure(store: &Store, tenant: TenantId, what: &str) -> Result<Vec<f64>, Fail
 }
 
 fn main() -> Result<(), Failure> {
-    let directory = PathBuf::from(std::env::args().nth(1).unwrap_or_default());
+    let mut arguments = std::env::args().skip(1);
+    let directory = PathBuf::from(arguments.next().unwrap_or_default());
+    let hosts = arguments.next().and_then(|n| n.parse().ok()).unwrap_or(100);
     let (store, tenant, clock) = open(&directory)?;
     clock.set(Timestamp::from_millis(START + (DAYS + 1) * DAY_MS));
     if store.stats().series == 0 {
-        Fleet::of(100).write(&store, tenant, DAYS * DAY_MS / 10_000)?;
+        Fleet::of(hosts).write(&store, tenant, DAYS * DAY_MS / 10_000)?;
         store.flush()?;
         store.merge()?;
     }

@@ -20,24 +20,12 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use moneta_benches::{START, open};
+use moneta_benches::process::{cpu_seconds, resident_mb};
+use moneta_benches::{START, latency, open};
 use moneta_storage::Error;
 use moneta_storage::model::{
     DimensionMatcher, Pattern, Selector, SeriesKey, TimeRange, Timestamp, ValueMatcher,
 };
-
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
-    (ticks(11) + ticks(12)) / 100.0
-}
-
-fn resident_mb() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap_or("");
-    line.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) / 1024
-}
 
 fn key(series: usize, hosts: usize) -> SeriesKey {
     let host = series % hosts;
@@ -129,20 +117,20 @@ fn main() -> Result<(), Error> {
         ("one metric", &metric),
         ("one instance", &instance),
     ] {
-        report(&format!("page of 1000 series, {name}"), || {
+        latency::report(&format!("page of 1000 series, {name}"), || {
             let page = store.select_page(tenant, selector, None, 1000)?;
             Ok(store.series_of(tenant, &page)?.len())
         })?;
-        report(&format!("names of dimensions, {name}"), || {
+        latency::report(&format!("names of dimensions, {name}"), || {
             Ok(store.dimension_names(tenant, selector, None, 1000)?.len())
         })?;
-        report(&format!("names of metrics, {name}"), || {
+        latency::report(&format!("names of metrics, {name}"), || {
             Ok(store.metric_names(tenant, selector, None, 1000)?.len())
         })?;
-        report(&format!("1000 values of hostname, {name}"), || {
+        latency::report(&format!("1000 values of hostname, {name}"), || {
             Ok(store.dimension_values(tenant, "hostname", selector, None, 1000)?.len())
         })?;
-        report(&format!("all values of hostname, {name}"), || {
+        latency::report(&format!("all values of hostname, {name}"), || {
             Ok(store.dimension_values(tenant, "hostname", selector, None, usize::MAX)?.len())
         })?;
     }
@@ -151,19 +139,4 @@ fn main() -> Result<(), Error> {
     println!("cardinality: {:.2} s, {:?}", began.elapsed().as_secs_f64(), report.by_dimension);
     println!("at the end: {} MB", resident_mb());
     store.close()
-}
-
-fn report(name: &str, ask: impl Fn() -> Result<usize, Error>) -> Result<(), Error> {
-    let mut took = Vec::new();
-    let mut found = 0;
-    let all = Instant::now();
-    while took.len() < 100 && all.elapsed().as_secs() < 2 {
-        let began = Instant::now();
-        found = ask()?;
-        took.push(began.elapsed().as_secs_f64() * 1000.0);
-    }
-    took.sort_by(f64::total_cmp);
-    let at = |share: usize| took.get(took.len() * share / 100).copied().unwrap_or(0.0);
-    println!("{name}: {found}, p50 {:.2} ms, p99 {:.2} ms", at(50), at(99));
-    Ok(())
 }

@@ -1,6 +1,10 @@
-//! What the benches share: a store on a clock that stands still, and a fleet of hosts to fill it with.
+//! What the benches share: a store on a clock that stands still, a fleet of hosts to fill it with, and
+//! what is measured.
 
 #![forbid(unsafe_code)]
+
+pub mod latency;
+pub mod process;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -18,6 +18,15 @@ pub enum Error {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// The file of tokens cannot be used.
+    #[error(transparent)]
+    Tokens(#[from] crate::auth::TokenError),
+    /// Keystone cannot be asked as it is set.
+    #[error("auth.keystone: {0}")]
+    Keystone(String),
+    /// Certificate or key cannot be used.
+    #[error("TLS: {0}")]
+    Tls(String),
     /// The data directory cannot be opened or closed.
     #[error(transparent)]
     Store(#[from] moneta_storage::Error),

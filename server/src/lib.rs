@@ -19,11 +19,14 @@ mod shutdown;
 mod status;
 mod tasks;
 mod telemetry;
+mod tls;
 mod wire;
 
+pub use auth::{NewToken, RoleNames, TokenEntry, TokenError, TokenFile};
 pub use config::{
-    AlarmsConfig, AuthMode, CollectorConfig, Config, ConfigError, ConfigSources,
-    NotificationsConfig, QueryConfig, ServerConfig, example,
+    AlarmsConfig, AuthConfig, AuthMode, CollectorConfig, Config, ConfigError, ConfigSources,
+    KeystoneConfig, NotificationsConfig, Password, QueryConfig, ServerConfig, TlsConfig, example,
 };
 pub use error::Error;
+pub use http::operations;
 pub use tasks::{Running, run, start};

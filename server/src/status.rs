@@ -20,6 +20,8 @@ pub(crate) struct Failure {
     pub(crate) title: Cow<'static, str>,
     /// What is wrong, for people.
     pub(crate) description: String,
+    /// Whether the body is also in the form of OpenStack's own services.
+    openstack: bool,
     /// One more header; rare, so boxed.
     pub(crate) header: Option<Box<(HeaderName, HeaderValue)>>,
 }
@@ -29,6 +31,15 @@ pub(crate) struct Failure {
 struct FailureBody<'a> {
     title: &'a str,
     description: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<OpenStackError<'a>>,
+}
+
+#[derive(Serialize)]
+struct OpenStackError<'a> {
+    code: u16,
+    title: &'a str,
     message: &'a str,
 }
 
@@ -40,13 +51,19 @@ impl Failure {
         description: impl Into<String>,
     ) -> Self {
         let description = shortened(description.into());
-        Failure { status, title: title.into(), description, header: None }
+        Failure { status, title: title.into(), description, openstack: false, header: None }
     }
 
     /// With a header.
     pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.header = Some(Box::new((name, value)));
         self
+    }
+
+    /// Nobody knows who calls. The body also says so in the words of Keystone's middleware.
+    pub(crate) fn unauthenticated() -> Self {
+        let text = "The request you have made requires authentication.";
+        Failure { openstack: true, ..Failure::new(StatusCode::UNAUTHORIZED, "Unauthorized", text) }
     }
 
     /// A value breaks a rule.
@@ -153,11 +170,10 @@ fn shortened(text: String) -> String {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response<Body> {
-        let body = FailureBody {
-            title: &self.title,
-            description: &self.description,
-            message: &self.description,
-        };
+        let (title, message) = (&*self.title, &*self.description);
+        let code = self.status.as_u16();
+        let error = self.openstack.then_some(OpenStackError { code, title, message });
+        let body = FailureBody { title, description: message, message, error };
         let body = serde_json::to_vec(&body).unwrap_or_default();
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.status;

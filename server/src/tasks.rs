@@ -25,16 +25,18 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use crate::config::{AuthMode, Config};
+use crate::auth::{Gate, Keystone, Mode, TokenFile, Tokens};
+use crate::config::{AuthConfig, AuthMode, Config};
 use crate::error::Error;
 use crate::http::body::BodyMemory;
 use crate::http::own::Health;
-use crate::http::{Front, Services, admin, listener, monasca, openapi, own};
+use crate::http::{Front, Services, admin, all_routes, listener};
 use crate::memory;
 use crate::pool::Pool;
 use crate::security::Reach;
 use crate::shutdown::{self, Stopper};
 use crate::telemetry::Telemetry;
+use crate::tls;
 
 /// Between two counts of alarms. Counting copies every alarm, which takes about a microsecond each.
 const FIGURES_INTERVAL: Duration = Duration::from_secs(15);
@@ -74,6 +76,9 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Err
         TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
     let address = listener.local_addr().map_err(|source| Error::Listen { address, source })?;
 
+    // What is wrong with it is said before the data is opened.
+    let gate = gate(&config.auth, &clock)?;
+    let tls = config.server.tls.as_ref().map(tls::acceptor).transpose()?;
     let (store, alarms) = open(&config, clock).await?;
     let settings = notify_settings(&config);
     let methods = alarms.shared_methods();
@@ -99,20 +104,20 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Err
         health: Arc::new(Health::default()),
         backups: admin::backup::Backups::default(),
     });
-    let reach = match config.auth {
-        AuthMode::None if config.server.allow_remote_without_auth => Reach::Everyone,
-        AuthMode::None => Reach::ThisMachine,
+    let trusting = config.auth.mode == AuthMode::None;
+    let reach = match trusting && !config.server.allow_remote_without_auth {
+        true => Reach::ThisMachine,
+        false => Reach::Everyone,
     };
-    let mut routes = monasca::routes();
-    routes.extend(own::routes());
-    routes.extend(admin::routes());
     let front = Front::new(
-        openapi::described(routes),
+        all_routes(),
         Arc::clone(&services),
+        gate,
         reach,
         config.server.requests_max,
         Arc::clone(&telemetry),
-    );
+    )
+    .over_tls(tls.is_some());
 
     let stopper = Stopper::new();
     let connections_max = config.server.connections_max;
@@ -121,6 +126,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Err
             "listener",
             tokio::spawn(listener::serve(
                 listener,
+                tls,
                 Arc::new(front),
                 connections_max,
                 stopper.watch(),
@@ -140,6 +146,19 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Err
     }
     tracing::info!(%address, data = %config.server.data_dir.display(), "serving");
     Ok(Running { address, stopper, tasks, services })
+}
+
+/// Who decides who is let in.
+fn gate(auth: &AuthConfig, clock: &Arc<dyn Clock>) -> Result<Gate, Error> {
+    let mode = match &auth.mode {
+        AuthMode::None => Mode::None,
+        AuthMode::Tokens => {
+            let file = TokenFile::at(&auth.tokens_file);
+            Mode::Tokens(Tokens::open(file, clock.now())?)
+        }
+        AuthMode::Keystone(keystone) => Mode::Keystone(Box::new(Keystone::new(keystone.clone())?)),
+    };
+    Ok(Gate::new(mode, auth.roles.clone(), Arc::clone(clock)))
 }
 
 /// Opens the data directory and starts alerting on it.

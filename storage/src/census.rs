@@ -30,7 +30,7 @@ impl Stretch<'_> {
         if range.start <= self.times.start && self.times.end <= range.end {
             return Ok(self.rows);
         }
-        if self.times.end <= range.start || range.end <= self.times.start {
+        if !self.times.overlaps(range) {
             return Ok(0);
         }
         let count = |times: &[i64]| {
@@ -58,8 +58,7 @@ impl Scope {
     /// Whether something between two places may belong to it.
     fn meets(&self, first: SeriesPlace, last: SeriesPlace, times: TimeRange) -> bool {
         self.tenant.is_none_or(|tenant| first.tenant <= tenant && tenant <= last.tenant)
-            && times.start < self.times.end
-            && self.times.start < times.end
+            && self.times.overlaps(times)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::record::RecordKind;
 /// A column family of RocksDB.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Family {
-    /// Facts about the store itself, and tenants.
+    /// Facts about the store itself, tenants, and what is remembered of retention, deletions and rollups.
     Meta,
     /// Series and metrics.
     Series,
@@ -136,6 +136,8 @@ pub(crate) enum Key<'a> {
     JournalId(TenantId, JournalKind, i32, &'a [u8]),
     /// A word that entries of a terms' partition have in common.
     JournalWord(TenantId, JournalKind, i32, &'a [u8]),
+    /// Before which time entries of a journal have been removed.
+    JournalHorizon(TenantId, JournalKind),
 }
 
 const META_FACT: u8 = 1;
@@ -174,7 +176,8 @@ impl Key<'_> {
             Key::JournalEntry(..)
             | Key::JournalTerm(..)
             | Key::JournalId(..)
-            | Key::JournalWord(..) => Family::Journal,
+            | Key::JournalWord(..)
+            | Key::JournalHorizon(..) => Family::Journal,
         }
     }
 
@@ -269,6 +272,9 @@ impl Key<'_> {
                 put_i32(out, partition);
                 out.extend_from_slice(word);
             }
+            Key::JournalHorizon(tenant, kind) => {
+                out.extend_from_slice(&journal_prefix(tenant, kind, JournalPart::Horizon));
+            }
         }
     }
 }
@@ -297,7 +303,7 @@ pub(crate) fn record_prefix(tenant: TenantId, kind: RecordKind) -> Vec<u8> {
 }
 
 /// What a key of a journal is about.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub(crate) enum JournalPart {
     /// An entry.
@@ -308,6 +314,18 @@ pub(crate) enum JournalPart {
     Id = 3,
     /// A word of a partition.
     Word = 4,
+    /// Before which time entries have been removed.
+    Horizon = 5,
+}
+
+impl JournalPart {
+    pub(crate) const ALL: [JournalPart; 5] = [
+        JournalPart::Entry,
+        JournalPart::Term,
+        JournalPart::Id,
+        JournalPart::Word,
+        JournalPart::Horizon,
+    ];
 }
 
 /// What all keys of one part of a journal begin with.

@@ -198,7 +198,12 @@ impl Kv {
     }
 
     pub(crate) fn get(&self, key: &Key<'_>) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.db.get_cf(&self.family(key.family()), key.encode())?)
+        self.get_raw(key.family(), &key.encode())
+    }
+
+    /// The value of a key that is encoded already.
+    pub(crate) fn get_raw(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.db.get_cf(&self.family(family), key)?)
     }
 
     /// The values of many keys of one family, in order.

@@ -19,6 +19,7 @@ mod error;
 pub mod event;
 pub mod fail_point;
 pub mod feed;
+mod files;
 mod flush;
 #[cfg(test)]
 mod fuzz;
@@ -54,6 +55,7 @@ pub mod space;
 mod stats;
 mod store;
 mod sweep;
+mod text;
 mod threads;
 pub mod verify;
 pub mod view;

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use crate::acknowledged;
 use crate::config::StoreConfig;
 use crate::error::Error;
-use crate::key::{self, Fact, Family, Key};
+use crate::files;
+use crate::key::{self, Fact, Family};
 use crate::kv::{Kv, KvSizes};
 use crate::manifest;
 use crate::recovery;
@@ -66,11 +67,7 @@ impl Offline {
 
     /// A number among the facts; 0 if it is not there.
     pub(crate) fn fact(kv: &Kv, fact: Fact) -> Result<u64, Error> {
-        let bytes = kv.get(&Key::Fact(fact))?.unwrap_or_else(|| vec![0; 8]);
-        bytes
-            .try_into()
-            .map(u64::from_le_bytes)
-            .map_err(|_| Error::corrupt("number", format!("fact {}", fact as u8)))
+        Ok(recovery::fact(kv, fact)?.unwrap_or(0))
     }
 
     /// Where a segment lies: among the segments, or in quarantine. `None` if it is gone.
@@ -116,8 +113,8 @@ pub(crate) fn quarantine(directory: &Path, address: &SegmentAddress) -> Result<P
     let failed = |source: std::io::Error| Error::io(&to, &source);
     make_room(&to)?;
     fs::rename(&from, &to).map_err(failed)?;
-    sync_above(&from)?;
-    sync_above(&to)?;
+    files::sync_above(&from)?;
+    files::sync_above(&to)?;
     Ok(to)
 }
 
@@ -131,7 +128,7 @@ pub(crate) fn keep(directory: &Path, address: &SegmentAddress) -> Result<(), Err
         make_room(&to)?;
         fs::hard_link(&from, &to).map_err(|source| Error::io(&to, &source))?;
     }
-    sync_above(&to)
+    files::sync_above(&to)
 }
 
 /// Makes a place in quarantine free, with its folder. What is there was put aside before, and its file
@@ -149,16 +146,6 @@ fn make_room(to: &Path) -> Result<(), Error> {
         .find(|path| !path.exists())
         .ok_or_else(|| Error::Invalid(format!("{} exists too often", to.display())))?;
     fs::rename(to, free).map_err(failed)
-}
-
-/// Makes the names of a segment file and of the folders above it durable.
-fn sync_above(path: &Path) -> Result<(), Error> {
-    for folder in path.ancestors().skip(1).take(4) {
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(|source| Error::io(folder, &source))?;
-    }
-    Ok(())
 }
 
 /// Opens a segment wherever it lies, as far as its directory can be found.

@@ -2,7 +2,7 @@
 //! replay the log.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use crate::config::{Durability, StoreConfig};
 use crate::deletion;
 use crate::error::Error;
 use crate::fail_point::{self, Point};
+use crate::files;
 use crate::head::{Generation, Run, SORT_ROWS};
 use crate::index::Index;
 use crate::key::{self, Fact, Family, Key};
@@ -90,7 +91,7 @@ pub(crate) fn open(
     }
     fail_point::pass(Point::RecoveryLoaded);
     put_away(directory, &orphans, incomplete)?;
-    sync(directory)?;
+    files::sync_folder(directory)?;
     if let Some(lost) = &lost {
         tracing::error!(lost, "acknowledged writes are missing; starting with what is there");
         acknowledged.reset(kv.newest_change())?;
@@ -120,12 +121,6 @@ fn refuse_short(directory: &Path, sizes: &KvSizes) -> Result<(), Error> {
     acknowledged::shortfall(&rocksdb, recorded, newest).map_or(Ok(()), Err)
 }
 
-fn sync(directory: &Path) -> Result<(), Error> {
-    File::open(directory)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|source| Error::io(directory, &source))
-}
-
 /// Removes segment files that no manifest lists: flushes and merges that did not come to their commit.
 /// Where something is missing they may hold it, and go to quarantine.
 fn put_away(directory: &Path, orphans: &[SegmentAddress], incomplete: bool) -> Result<(), Error> {
@@ -142,7 +137,8 @@ fn put_away(directory: &Path, orphans: &[SegmentAddress], incomplete: bool) -> R
     Ok(())
 }
 
-fn fact(kv: &Kv, fact: Fact) -> Result<Option<u64>, Error> {
+/// A number among the facts, if it is there.
+pub(crate) fn fact(kv: &Kv, fact: Fact) -> Result<Option<u64>, Error> {
     match kv.get(&Key::Fact(fact))? {
         None => Ok(None),
         Some(bytes) => bytes

@@ -12,13 +12,13 @@
 //! RocksDB nothing else tells that its samples must not come back.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use crate::block::{seal, unseal};
 use crate::error::Error;
+use crate::files;
 use crate::index::Index;
 use crate::model::TenantId;
 
@@ -76,12 +76,7 @@ pub(crate) fn write(directory: &Path, tenants: &Names) -> Result<(), Error> {
     if fs::read(&path).is_ok_and(|there| there == bytes) {
         return Ok(());
     }
-    let new = path.with_extension("new");
-    let failed = |source: std::io::Error| Error::io(&path, &source);
-    let mut file = File::create(&new).map_err(failed)?;
-    file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(failed)?;
-    fs::rename(&new, &path).map_err(failed)?;
-    File::open(directory).and_then(|folder| folder.sync_all()).map_err(failed)
+    files::replace(&path, &bytes)
 }
 
 pub(crate) fn encode(tenants: &Names) -> Vec<u8> {

@@ -243,7 +243,7 @@ impl Sweeper<'_> {
         let mut failed = None;
         for segment in stale {
             self.go_on()?;
-            // One that has gone meanwhile was merged, and the same things were left out.
+            // One that has gone meanwhile was merged, and is looked at next time.
             let Some(segment) = segment.upgrade() else { continue };
             let number = segment.address.number;
             match whole(self.shared.merger.ask(|reply| merger::Order::Rewrite(segment, reply))) {

@@ -271,7 +271,7 @@ impl View {
         let places = self.places(series);
         for segment in self.moment.segments.iter() {
             let span = segment.facts.times;
-            if span.start >= range.end || span.end <= range.start {
+            if !span.overlaps(range) {
                 continue;
             }
             for entry in segment.row_blocks(&places, range)? {
@@ -322,8 +322,7 @@ impl View {
 
     fn concerns(&self, entry: &RowEntry, places: &[SeriesPlace], range: TimeRange) -> bool {
         let at = places.partition_point(|place| *place < entry.first);
-        entry.times.start < range.end
-            && range.start < entry.times.end
+        entry.times.overlaps(range)
             && entry.sequences.0 <= self.upto
             && places.get(at).is_some_and(|place| *place <= entry.last)
     }

@@ -10,13 +10,11 @@ use std::time::Duration;
 use moneta_storage::backup::Progress;
 use moneta_storage::clock::ManualClock;
 use moneta_storage::deletion::DeletionRequest;
-use moneta_storage::model::{
-    DimensionMatcher, Keep, Selector, SeriesKey, TimeRange, Timestamp, ValueMatcher,
-};
+use moneta_storage::model::{Keep, Selector, SeriesKey, TimeRange, Timestamp};
 use moneta_storage::retention::{MetricPattern, Policies, Policy};
 use moneta_storage::{Error, ErrorKind, Store};
 
-use crate::key;
+use crate::{key, of_host};
 
 const MINUTE: i64 = 60_000;
 const START: i64 = 20_400 * 24 * 60 * MINUTE;
@@ -152,9 +150,7 @@ pub fn carry_out(
         Op::Write { tenant, samples } => write(store, tenant, &samples),
         Op::Delete { tenant, host, times, sweeps } => {
             let Some(tenant) = find(store, tenant) else { return Ok(()) };
-            let value = ValueMatcher::Equals(format!("h{host}"));
-            let dimensions = vec![DimensionMatcher { name: "host".into(), value }];
-            let selector = Selector { dimensions, ..Selector::default() };
+            let selector = of_host(&format!("h{host}"));
             let (by, what) = ("test".to_owned(), number.to_string());
             match store.delete(DeletionRequest { tenant, selector, times, by, what }) {
                 Err(error) if !error.to_string().contains("no series") => return Err(error),

@@ -11,7 +11,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use moneta_storage::clock::ManualClock;
-use moneta_storage::model::{SeriesKey, TenantId, Timestamp, ValueMeta};
+use moneta_storage::model::{
+    DimensionMatcher, Selector, SeriesId, SeriesKey, TenantId, TimeRange, Timestamp, ValueMatcher,
+    ValueMeta,
+};
+use moneta_storage::view::{Piece, View};
 use moneta_storage::{Error, Store, StoreConfig};
 
 /// A series key without a region.
@@ -50,6 +54,64 @@ pub fn open(directory: &Path, now: i64) -> Result<(Store, Arc<ManualClock>), Err
     let clock = ManualClock::at(Timestamp::from_millis(now));
     let store = Store::open(directory, StoreConfig::default(), clock.clone())?;
     Ok((store, clock))
+}
+
+/// Closes a store and opens it again.
+///
+/// # Errors
+/// As for [`Store::close`] and [`Store::open`].
+pub fn reopen(
+    store: &mut Store,
+    directory: &Path,
+    now: i64,
+) -> Result<Arc<ManualClock>, Box<dyn std::error::Error>> {
+    store.close()?;
+    // Two stores cannot have one directory open, so an empty one stands in between.
+    let elsewhere = tempfile::tempdir()?;
+    *store = open(elsewhere.path(), 0)?.0;
+    let clock;
+    (*store, clock) = open(directory, now)?;
+    Ok(clock)
+}
+
+/// Selects the series of a host.
+#[must_use]
+pub fn of_host(host: &str) -> Selector {
+    let value = ValueMatcher::Equals(host.to_owned());
+    let dimensions = vec![DimensionMatcher { name: "host".into(), value }];
+    Selector { dimensions, ..Selector::default() }
+}
+
+/// How many samples a series has in a span, and their sum, from samples and summaries of blocks.
+///
+/// # Errors
+/// As for reading.
+///
+/// # Panics
+/// If samples do not ascend, or come from a rollup.
+pub fn total(
+    view: &View,
+    series: SeriesId,
+    range: TimeRange,
+    window: Option<i64>,
+) -> Result<(u64, f64), Error> {
+    let mut total = (0, 0.0);
+    view.fold(&[series], range, window, u64::MAX, |_, piece| {
+        match piece {
+            Piece::Samples(times, values) => {
+                assert!(times.is_sorted_by(|a, b| a < b));
+                total.0 += times.len() as u64;
+                total.1 += values.iter().sum::<f64>();
+            }
+            Piece::Slot(_) => panic!("no policy asks for rollups"),
+            Piece::Summary(summary) => {
+                total.0 += summary.count;
+                total.1 += summary.sum;
+            }
+        }
+        Ok::<_, Error>(())
+    })?;
+    Ok(total)
 }
 
 /// A sample of a series: time in milliseconds, value, `value_meta`.

@@ -22,8 +22,11 @@ const PAGES_MAX: usize = 1000;
 /// Differences of one answer that are printed.
 const SHOWN_MAX: usize = 20;
 
-/// Exit codes: 0 the answers are the same; 1 they differ; 2 they could not be compared.
 #[derive(Args)]
+#[command(
+    after_help = "Only GET is sent. Left out: ids, links, times that each system gives by itself, order where none \
+                  was asked for.\nExit codes: 0 the answers are the same; 1 they differ; 2 they could not be compared."
+)]
 pub(crate) struct Compare {
     /// The API that is being left, with or without /v2.0
     #[arg(long, value_name = "URL")]

@@ -25,6 +25,7 @@ mod serve;
 mod snapshot;
 mod tenant;
 mod time;
+mod token;
 mod user;
 mod verify;
 mod write;
@@ -70,6 +71,9 @@ enum Command {
     /// See who stores something, and remove a tenant
     #[command(subcommand)]
     Tenant(tenant::Tenant),
+    /// Make, list and revoke tokens of a server with auth.mode = "tokens"
+    #[command(subcommand)]
+    Token(token::Token),
     /// Delete samples of a tenant
     Delete(delete::Delete),
     /// What was deleted, and how far that has come
@@ -116,6 +120,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Load(load) => runtime.block_on(load.run()),
         Command::Retention(retention) => runtime.block_on(retention.run()),
         Command::Tenant(tenant) => runtime.block_on(tenant.run()),
+        Command::Token(token) => token.run(),
         Command::Delete(delete) => runtime.block_on(delete.run()),
         Command::Deletions(deletions) => runtime.block_on(deletions.run()),
         Command::Verify(verify) => verify.run(),

@@ -14,8 +14,8 @@ use moneta_storage::{Store, StoreConfig};
 #[derive(Args)]
 pub(crate) struct Directory {
     /// Folder that holds all data
-    #[arg(long, value_name = "DIR")]
-    data_dir: PathBuf,
+    #[arg(value_name = "DATA")]
+    data: PathBuf,
     /// Go on without acknowledged writes at the end of the log that are damaged or missing
     #[arg(long)]
     accept_shorter_log: bool,
@@ -29,10 +29,10 @@ pub(crate) struct Merge {
 
 impl Directory {
     fn open(&self) -> anyhow::Result<Store> {
-        let there = self.data_dir.join("rocksdb").is_dir();
-        anyhow::ensure!(there, "{} holds no data of moneta", self.data_dir.display());
+        let there = self.data.join("rocksdb").is_dir();
+        anyhow::ensure!(there, "{} holds no data of moneta", self.data.display());
         let config = StoreConfig { strict: !self.accept_shorter_log, ..StoreConfig::default() };
-        Ok(Store::open(&self.data_dir, config, Arc::new(SystemClock))?)
+        Ok(Store::open(&self.data, config, Arc::new(SystemClock))?)
     }
 }
 

@@ -72,6 +72,8 @@ impl Verify {
                 "posting_lists": read.postings,
                 "log_records": read.log_records,
                 "log_rows": read.log_rows,
+                "journal_entries": read.journal_entries,
+                "journal_rows": read.journal_rows,
                 "database_bytes": read.database_bytes,
                 "problems": outcome.problems.iter().map(object).collect::<Vec<_>>(),
                 "more_problems": outcome.more,
@@ -88,7 +90,7 @@ impl Verify {
             }
             println!(
                 "{} segments ({} blocks, {} samples, {} series keys), {} definitions, {} posting \
-                 lists, {} log records: {}",
+                 lists, {} log records, {} journal entries: {}",
                 read.segments,
                 read.blocks,
                 read.samples,
@@ -96,6 +98,7 @@ impl Verify {
                 read.definitions,
                 read.postings,
                 read.log_records,
+                read.journal_entries,
                 if outcome.is_whole() { "all whole" } else { "damaged, see `moneta repair`" }
             );
         }

@@ -63,6 +63,14 @@ pub(crate) const KEYS: &[Key] = &[
         "Address and port of every API. Port 0 takes a free one.",
     ),
     key(
+        "server.tls.cert_file",
+        Kind::Text,
+        "\"\"",
+        "Certificate, PEM, with those of the authorities in between: connections are TLS then. Read again\n\
+         when it changes.",
+    ),
+    key("server.tls.key_file", Kind::Text, "\"\"", "Private key of the certificate, PEM."),
+    key(
         "server.data_dir",
         Kind::Text,
         "",
@@ -182,7 +190,85 @@ pub(crate) const KEYS: &[Key] = &[
         "auth.mode",
         Kind::Text,
         "\"none\"",
-        "Who is let in. \"none\": every caller is trusted and names its tenant in X-Project-Id.",
+        "How callers are known. \"none\": not at all; they name their tenant by the header X-Project-Id.\n\
+         \"tokens\": by tokens that `moneta token create` makes. \"keystone\": by tokens of OpenStack.\n\
+         With the last two a caller's tenant is that of its token, and headers that name one are ignored.",
+    ),
+    key(
+        "auth.tokens_file",
+        Kind::Text,
+        "\"\"",
+        "File of tokens for mode \"tokens\". Default: tokens.toml in server.data_dir.",
+    ),
+    key(
+        "auth.keystone.url",
+        Kind::Text,
+        "\"\"",
+        "Address of Keystone for mode \"keystone\", as http://controller:5000. Clients are told of it.",
+    ),
+    key(
+        "auth.keystone.username",
+        Kind::Text,
+        "\"monasca\"",
+        "User that checks tokens. It needs a role that may do so: admin, or service in newer releases.",
+    ),
+    key(
+        "auth.keystone.password",
+        Kind::Text,
+        "\"\"",
+        "Its password. The variable MONETA_AUTH_KEYSTONE_PASSWORD keeps it out of files.",
+    ),
+    key("auth.keystone.user_domain_name", Kind::Text, "\"Default\"", "Domain of that user."),
+    key("auth.keystone.project_name", Kind::Text, "\"service\"", "Project of that user."),
+    key("auth.keystone.project_domain_name", Kind::Text, "\"Default\"", "Domain of that project."),
+    key(
+        "auth.keystone.ca_file",
+        Kind::Text,
+        "\"\"",
+        "Authorities whose certificates are trusted, PEM. Default: those of this machine.",
+    ),
+    key(
+        "auth.keystone.cache_seconds",
+        number(1, 86_400),
+        "300",
+        "How long a token counts as checked. A token that is revoked is let in for so long at most. While\n\
+         Keystone does not answer, tokens that are known go on until they end.",
+    ),
+    key(
+        "auth.keystone.timeout_seconds",
+        number(1, 60),
+        "5",
+        "How long an answer of Keystone may take.",
+    ),
+    key(
+        "auth.roles.default",
+        Kind::Text,
+        "\"monasca-user\"",
+        "Roles, with commas in between, that grant everything of the caller's tenant. Case does not matter.",
+    ),
+    key(
+        "auth.roles.read_only",
+        Kind::Text,
+        "\"monasca-read-only-user\"",
+        "Roles that grant reading.",
+    ),
+    key(
+        "auth.roles.agent",
+        Kind::Text,
+        "\"monasca-agent\"",
+        "Roles that grant writing measurements.",
+    ),
+    key(
+        "auth.roles.delegate",
+        Kind::Text,
+        "\"admin\"",
+        "Roles that allow, besides what others grant, to act for another tenant: tenant_id.",
+    ),
+    key(
+        "auth.roles.admin",
+        Kind::Text,
+        "\"admin\"",
+        "Roles that grant /admin and /metrics, for all tenants.",
     ),
     key("collector.enabled", Kind::Switch, "false", "Measure this machine and store the readings."),
     key("collector.interval_seconds", number(1, 3600), "10", "Between two readings, seconds."),

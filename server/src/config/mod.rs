@@ -14,6 +14,9 @@ use moneta_storage::space::FreeSpace;
 use moneta_storage::{Durability, Limits};
 
 pub(crate) use keys::{KEYS, Kind};
+
+use crate::auth::RoleNames;
+
 use raw::Raw;
 
 /// Where settings come from. The defaults need none of these.
@@ -34,8 +37,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// Keeping of data.
     pub storage: StorageConfig,
-    /// Who is let in.
-    pub auth: AuthMode,
+    /// Who is let in, and which roles grant what.
+    pub auth: AuthConfig,
     /// Readings of this machine.
     pub collector: CollectorConfig,
     /// Alarm evaluation.
@@ -53,6 +56,8 @@ pub struct Config {
 pub struct ServerConfig {
     /// Address and port of every API; default 127.0.0.1:8070. Port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Certificate and key; without them connections are plain.
+    pub tls: Option<TlsConfig>,
     /// Folder that holds all data.
     pub data_dir: PathBuf,
     /// Region of every series written here; default empty, at most 255 characters.
@@ -65,6 +70,15 @@ pub struct ServerConfig {
     pub connections_max: usize,
     /// Whether to serve other machines without authentication; default false.
     pub allow_remote_without_auth: bool,
+}
+
+/// `server.tls.…`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TlsConfig {
+    /// Certificate, then those of the authorities between it and a known one. PEM.
+    pub cert_file: PathBuf,
+    /// Its private key. PEM.
+    pub key_file: PathBuf,
 }
 
 /// `[storage]`
@@ -89,11 +103,73 @@ pub struct StorageConfig {
     pub keep_transitions: Keep,
 }
 
+/// `[auth]`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AuthConfig {
+    /// How callers are known; default not at all.
+    pub mode: AuthMode,
+    /// The file of tokens, for mode `tokens`; default `tokens.toml` in the data directory.
+    pub tokens_file: PathBuf,
+    /// Which roles grant what.
+    pub roles: RoleNames,
+}
+
 /// `auth.mode`
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum AuthMode {
     /// Every caller is trusted and names its tenant.
     None,
+    /// By tokens of a file.
+    Tokens,
+    /// By tokens of Keystone.
+    Keystone(KeystoneConfig),
+}
+
+/// `auth.keystone.…`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeystoneConfig {
+    /// Its address, with or without `/v3`.
+    pub url: String,
+    /// Name of the user that checks tokens; default `monasca`.
+    pub username: String,
+    /// Its password.
+    pub password: Password,
+    /// Domain of the user; default `Default`.
+    pub user_domain_name: String,
+    /// Project of the user; default `service`.
+    pub project_name: String,
+    /// Domain of the project; default `Default`.
+    pub project_domain_name: String,
+    /// Certificates of authorities, PEM; the machine's without it.
+    pub ca_file: Option<PathBuf>,
+    /// How long a token counts as checked, seconds; default 300.
+    pub cache_seconds: u32,
+    /// How long an answer may take, seconds; default 5.
+    pub timeout_seconds: u32,
+}
+
+/// A text that is shown nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(String);
+
+impl Password {
+    /// Of this text.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Password(text)
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
 }
 
 /// `[collector]`

@@ -11,9 +11,14 @@ use moneta_storage::{Durability, Limits};
 
 use super::keys::{KEYS, Key, Kind};
 use super::{
-    AlarmsConfig, AuthMode, CollectorConfig, Config, ConfigError, ConfigSources,
-    NotificationsConfig, QueryConfig, ServerConfig, StorageConfig,
+    AlarmsConfig, AuthConfig, AuthMode, CollectorConfig, Config, ConfigError, ConfigSources,
+    KeystoneConfig, NotificationsConfig, Password, QueryConfig, ServerConfig, StorageConfig,
+    TlsConfig,
 };
+use crate::auth::RoleNames;
+
+/// Where tokens are, below the data directory, if no setting says it.
+const TOKENS_FILE: &str = "tokens.toml";
 
 /// Variables that other parts of the program read.
 const FOREIGN_VARIABLES: [&str; 4] = ["MONETA_URL", "MONETA_TENANT", "MONETA_TOKEN", "MONETA_LOG"];
@@ -60,11 +65,30 @@ impl Raw {
             let toml::Value::Table(content) = content else {
                 return Err(unknown(&origin, &section, nearest_name(&section)));
             };
-            for (name, value) in content {
-                let name = format!("{section}.{name}");
-                let key =
-                    find(&name).ok_or_else(|| unknown(&origin, &name, nearest_name(&name)))?;
-                self.given.insert(key.name, Given { value, origin: origin.clone() });
+            self.read_table(&section, content, &origin)?;
+        }
+        Ok(())
+    }
+
+    /// Settings of a section, and of sections in it.
+    fn read_table(
+        &mut self,
+        section: &str,
+        content: toml::Table,
+        origin: &str,
+    ) -> Result<(), ConfigError> {
+        for (name, value) in content {
+            let name = format!("{section}.{name}");
+            match (find(&name), value) {
+                (Some(key), value) => {
+                    self.given.insert(key.name, Given { value, origin: origin.to_owned() });
+                }
+                (None, toml::Value::Table(inner))
+                    if KEYS.iter().any(|key| key.name.starts_with(&format!("{name}."))) =>
+                {
+                    self.read_table(&name, inner, origin)?;
+                }
+                (None, _) => return Err(unknown(origin, &name, nearest_name(&name))),
             }
         }
         Ok(())
@@ -107,9 +131,10 @@ impl Raw {
 
     /// The checked configuration.
     pub(super) fn check(&self, environment: &[(String, String)]) -> Result<Config, ConfigError> {
-        let config = Config {
+        let mut config = Config {
             server: ServerConfig {
                 listen: self.address("server.listen")?,
+                tls: self.tls()?,
                 data_dir: self.data_dir(environment)?,
                 region: self.text("server.region", 0)?,
                 body_bytes_max: self.size("server.body_bytes_max")?,
@@ -133,7 +158,11 @@ impl Raw {
                 samples_per_second: self.number("limits.samples_per_second")?,
                 dimensions: self.number("limits.dimensions")?,
             },
-            auth: self.auth_mode()?,
+            auth: AuthConfig {
+                mode: self.auth_mode()?,
+                tokens_file: self.text("auth.tokens_file", 0)?.into(),
+                roles: self.roles()?,
+            },
             collector: CollectorConfig {
                 enabled: self.switch("collector.enabled")?,
                 interval_seconds: self.seconds("collector.interval_seconds")?,
@@ -154,8 +183,11 @@ impl Raw {
                 allow_private: self.switch("notifications.allow_private")?,
             },
         };
-        let server = &config.server;
-        if !server.listen.ip().is_loopback() && !server.allow_remote_without_auth {
+        if config.auth.tokens_file.as_os_str().is_empty() {
+            config.auth.tokens_file = config.server.data_dir.join(TOKENS_FILE);
+        }
+        let (server, trusting) = (&config.server, config.auth.mode == AuthMode::None);
+        if trusting && !server.listen.ip().is_loopback() && !server.allow_remote_without_auth {
             return Err(ConfigError::Conflict(format!(
                 "server.listen = {} is reachable from other machines while auth.mode is none; listen \
                  on a loopback address, or set server.allow_remote_without_auth = true if everybody \
@@ -166,14 +198,67 @@ impl Raw {
         Ok(config)
     }
 
+    fn tls(&self) -> Result<Option<TlsConfig>, ConfigError> {
+        let cert_file = self.text("server.tls.cert_file", 0)?;
+        let key_file = self.text("server.tls.key_file", 0)?;
+        match (cert_file.is_empty(), key_file.is_empty()) {
+            (true, true) => Ok(None),
+            (false, false) => {
+                Ok(Some(TlsConfig { cert_file: cert_file.into(), key_file: key_file.into() }))
+            }
+            _ => Err(ConfigError::Conflict(
+                "server.tls.cert_file and server.tls.key_file are set together or not at all"
+                    .into(),
+            )),
+        }
+    }
+
     fn auth_mode(&self) -> Result<AuthMode, ConfigError> {
         match self.text("auth.mode", 1)?.as_str() {
             "none" => Ok(AuthMode::None),
-            "tokens" | "keystone" => {
-                Err(self.wrong("auth.mode", "is not available yet; the only mode is \"none\""))
-            }
-            _ => Err(self.wrong("auth.mode", "must be \"none\"")),
+            "tokens" => Ok(AuthMode::Tokens),
+            "keystone" => self.keystone().map(AuthMode::Keystone),
+            _ => Err(self.wrong("auth.mode", "must be \"none\", \"tokens\" or \"keystone\"")),
         }
+    }
+
+    fn keystone(&self) -> Result<KeystoneConfig, ConfigError> {
+        let url = self.text("auth.keystone.url", 0)?;
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            return Err(self.wrong("auth.keystone.url", "must be an address as http://host:5000"));
+        }
+        let password = self.text("auth.keystone.password", 0)?;
+        if password.is_empty() {
+            let text = "must be set; MONETA_AUTH_KEYSTONE_PASSWORD keeps it out of files";
+            return Err(self.wrong("auth.keystone.password", text));
+        }
+        let ca_file = self.text("auth.keystone.ca_file", 0)?;
+        Ok(KeystoneConfig {
+            url,
+            username: self.text("auth.keystone.username", 1)?,
+            password: Password::new(password),
+            user_domain_name: self.text("auth.keystone.user_domain_name", 1)?,
+            project_name: self.text("auth.keystone.project_name", 1)?,
+            project_domain_name: self.text("auth.keystone.project_domain_name", 1)?,
+            ca_file: (!ca_file.is_empty()).then(|| ca_file.into()),
+            cache_seconds: self.seconds("auth.keystone.cache_seconds")?,
+            timeout_seconds: self.seconds("auth.keystone.timeout_seconds")?,
+        })
+    }
+
+    fn roles(&self) -> Result<RoleNames, ConfigError> {
+        let names = |name: &str| {
+            let text = self.text(name, 0)?;
+            let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+            Ok(names.map(str::to_owned).collect())
+        };
+        Ok(RoleNames {
+            default: names("auth.roles.default")?,
+            read_only: names("auth.roles.read_only")?,
+            agent: names("auth.roles.agent")?,
+            delegate: names("auth.roles.delegate")?,
+            admin: names("auth.roles.admin")?,
+        })
     }
 
     fn durability(&self) -> Result<Durability, ConfigError> {
@@ -232,7 +317,8 @@ impl Raw {
     fn text(&self, name: &str, min: usize) -> Result<String, ConfigError> {
         let value = self.value(name);
         let text = value.as_str().ok_or_else(|| self.wrong(name, "must be a text"))?;
-        let max = if name == "server.data_dir" { 4096 } else { 255 };
+        let is_path = name == "server.data_dir" || name.ends_with("_file");
+        let max = if is_path { 4096 } else { 255 };
         if !(min..=max).contains(&text.chars().count()) || text.chars().any(char::is_control) {
             let rule = format!("must have {min} to {max} characters, no control characters");
             return Err(self.wrong(name, rule));

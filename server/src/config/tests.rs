@@ -105,8 +105,33 @@ fn mistakes_are_named_with_their_source() {
     check(
         None,
         &[],
+        &[("auth.mode", "basic")],
+        "command line: auth.mode must be \"none\", \"tokens\" or \"keystone\"",
+    );
+    check(
+        None,
+        &[],
         &[("auth.mode", "keystone")],
-        "command line: auth.mode is not available yet; the only mode is \"none\"",
+        "default: auth.keystone.url must be an address as http://host:5000",
+    );
+    check(
+        Some("[auth]\nmode = \"keystone\"\n[auth.keystone]\nurl = \"http://k\""),
+        &[],
+        &[],
+        "default: auth.keystone.password must be set; MONETA_AUTH_KEYSTONE_PASSWORD keeps it out of \
+         files",
+    );
+    check(
+        Some("[auth.keystone]\nusernam = \"x\""),
+        &[],
+        &[],
+        "FILE: unknown setting auth.keystone.usernam; did you mean auth.keystone.username?",
+    );
+    check(
+        Some("[auth.keyston]\nurl = \"x\""),
+        &[],
+        &[],
+        "FILE: unknown setting auth.keyston; did you mean auth.keystone.url?",
     );
     check(
         None,
@@ -116,6 +141,23 @@ fn mistakes_are_named_with_their_source() {
     );
     let syntax = load(Some("[server"), &[HOME], &[]).unwrap_err();
     assert!(syntax.starts_with("FILE: "), "{syntax}");
+}
+
+#[test]
+fn callers_are_known_as_the_settings_say() {
+    let text = "[auth]\nmode = \"keystone\"\nroles.default = \"a, b,\"\n\
+                [auth.keystone]\nurl = \"http://k:5000\"";
+    let environment = [HOME, ("MONETA_AUTH_KEYSTONE_PASSWORD", "xyzzy")];
+    let remote = [("server.listen", "0.0.0.0:8070")];
+    let config = load(Some(text), &environment, &remote).unwrap();
+    let AuthMode::Keystone(keystone) = &config.auth.mode else { panic!("{:?}", config.auth) };
+    assert_eq!((keystone.url.as_str(), keystone.password.reveal()), ("http://k:5000", "xyzzy"));
+    assert_eq!(config.auth.roles.default, ["a", "b"]);
+    assert_eq!(config.auth.roles.agent, ["monasca-agent"]);
+    assert!(!format!("{config:?}").contains("xyzzy"), "{config:?}");
+    let config = load(None, &[HOME], &[("auth.mode", "tokens"), remote[0]]).unwrap();
+    assert_eq!(config.auth.mode, AuthMode::Tokens);
+    assert_eq!(config.auth.tokens_file.to_str(), Some("/home/u/.local/share/moneta/tokens.toml"));
 }
 
 #[test]
@@ -164,5 +206,6 @@ fn the_example_file_is_current_and_loads() {
         .collect();
     let mut want = load(None, &[HOME], &[]).unwrap();
     want.server.data_dir = "…".into();
+    want.auth.tokens_file = "…/tokens.toml".into();
     assert_eq!(load(Some(&uncommented), &[HOME], &[]).unwrap(), want);
 }

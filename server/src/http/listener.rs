@@ -10,9 +10,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use super::Front;
 use super::write_deadline::WriteDeadline;
@@ -21,6 +23,8 @@ use crate::shutdown::stopped;
 /// How long a connection may wait for the head of its next request, which is also how long it may
 /// be idle.
 const HEAD_TIME: Duration = Duration::from_secs(75);
+/// How long the handshake of TLS may take.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// How long a client may leave its answer unread.
 const UNREAD_TIME: Duration = Duration::from_secs(30);
 /// How long open requests may take to finish when the server stops.
@@ -39,6 +43,7 @@ enum Event {
 /// finish. When full, further connections wait in the system's queue.
 pub(crate) async fn serve(
     listener: TcpListener,
+    tls: Option<TlsAcceptor>,
     front: Arc<Front>,
     connections_max: usize,
     mut stop: watch::Receiver<bool>,
@@ -58,7 +63,7 @@ pub(crate) async fn serve(
         };
         match event {
             Event::Connected(Ok((stream, _)), place) => {
-                let connection = connection(stream, Arc::clone(&front), stop.clone());
+                let connection = accept(stream, tls.clone(), Arc::clone(&front), stop.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(place);
@@ -80,10 +85,33 @@ pub(crate) async fn serve(
     }
 }
 
-/// Serves one connection.
-async fn connection(stream: TcpStream, front: Arc<Front>, mut stop: watch::Receiver<bool>) {
+/// Serves one connection, if need be after its handshake.
+async fn accept(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    front: Arc<Front>,
+    mut stop: watch::Receiver<bool>,
+) {
     // Answers are small; waiting to fill a packet only delays them. A failure costs time only.
     let _ = stream.set_nodelay(true);
+    let Some(tls) = tls else { return connection(stream, front, stop).await };
+    let handshake = tokio::select! {
+        handshake = tokio::time::timeout(HANDSHAKE_TIME, tls.accept(stream)) => handshake,
+        () = stopped(&mut stop) => return,
+    };
+    match handshake {
+        Ok(Ok(stream)) => connection(stream, front, stop).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
+        Err(_) => tracing::debug!("a handshake takes too long"),
+    }
+}
+
+/// Serves one connection.
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    front: Arc<Front>,
+    mut stop: watch::Receiver<bool>,
+) {
     let service = service_fn(move |request: Request<Incoming>| {
         let front = Arc::clone(&front);
         async move { Ok::<_, Infallible>(front.answer(request.map(Body::new)).await) }
@@ -107,7 +135,7 @@ async fn connection(stream: TcpStream, front: Arc<Front>, mut stop: watch::Recei
 
 #[cfg(test)]
 mod tests {
-    use crate::auth::Right;
+    use crate::auth::{Gate, Right};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::Notify;
 
@@ -146,11 +174,11 @@ mod tests {
             Route::at("/slow").get(Right::Open, slow),
         ];
         let telemetry = Arc::new(Telemetry::new());
-        let front = Front::new(routes, (), Reach::ThisMachine, 9, telemetry);
+        let front = Front::new(routes, (), Gate::open(), Reach::ThisMachine, 9, telemetry);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, watch) = watch::channel(false);
-        let served = tokio::spawn(serve(listener, Arc::new(front), 2, watch));
+        let served = tokio::spawn(serve(listener, None, Arc::new(front), 2, watch));
 
         let mut kept = TcpStream::connect(address).await.unwrap();
         for _ in 0..2 {

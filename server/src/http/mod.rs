@@ -29,6 +29,7 @@ use tower::Service;
 
 pub(crate) use route::Route;
 
+use crate::auth::{Gate, Right};
 use crate::pool::Pool;
 use crate::security::{self, Reach};
 use crate::status::Failure;
@@ -64,60 +65,98 @@ pub(crate) struct Services {
     pub(crate) backups: admin::backup::Backups,
 }
 
+/// Every operation that is served: method and path, where a part in braces stands for any text.
+#[must_use]
+pub fn operations() -> Vec<(String, &'static str)> {
+    let of = |route: &Route<Arc<Services>>| {
+        let path = route.path;
+        let rights = route.rights.iter();
+        rights.map(|(method, _)| (method.to_string(), path)).collect::<Vec<_>>()
+    };
+    all_routes().iter().flat_map(of).collect()
+}
+
+/// All routes.
+pub(crate) fn all_routes() -> Vec<Route<Arc<Services>>> {
+    let mut routes = monasca::routes();
+    routes.extend(own::routes());
+    routes.extend(admin::routes());
+    openapi::described(routes)
+}
+
 /// Paths that are answered however many requests there are. Whoever watches the server must not take
 /// a busy one for a dead one, and these wait for nothing.
 const ALWAYS_ANSWERED: [&str; 4] = ["/health", "/ready", "/metrics", "/healthcheck"];
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
 
+/// A route, to find the one that a path belongs to.
+struct Template {
+    path: &'static str,
+    parts: Vec<&'static str>,
+    rights: Vec<(Method, Right)>,
+}
+
 /// The way in for every request.
 pub(crate) struct Front {
     router: Router,
-    templates: Vec<Vec<&'static str>>,
-    paths: Vec<&'static str>,
+    templates: Vec<Template>,
+    gate: Gate,
     reach: Reach,
     places: Semaphore,
     telemetry: Arc<Telemetry>,
+    is_tls: bool,
 }
+
+/// Marks a request that came over TLS.
+#[derive(Clone, Copy)]
+pub(crate) struct OverTls;
 
 impl Front {
     /// A front over `routes`, which answers `requests_max` requests at once.
     pub(crate) fn new<S: Clone + Send + Sync + 'static>(
         routes: Vec<Route<S>>,
         state: S,
+        gate: Gate,
         reach: Reach,
         requests_max: usize,
         telemetry: Arc<Telemetry>,
     ) -> Self {
-        let paths: Vec<&'static str> = routes.iter().map(|route| route.path).collect();
+        let template = |route: &Route<S>| Template {
+            path: route.path,
+            parts: route.path.split('/').collect(),
+            rights: route.rights.clone(),
+        };
+        let templates = routes.iter().map(template).collect();
         let router = routes
             .into_iter()
             .fold(Router::new(), |router, route| router.route(route.path, route.methods))
-            .fallback(not_found)
             .with_state(state);
-        Front {
-            router,
-            templates: paths.iter().map(|path| path.split('/').collect()).collect(),
-            paths,
-            reach,
-            places: Semaphore::new(requests_max),
-            telemetry,
-        }
+        let places = Semaphore::new(requests_max);
+        Front { router, templates, gate, reach, places, telemetry, is_tls: false }
+    }
+
+    /// The same behind TLS: links say so.
+    pub(crate) fn over_tls(self, is_tls: bool) -> Self {
+        Front { is_tls, ..self }
     }
 
     /// Answers one request.
     pub(crate) async fn answer(&self, mut request: Request<Body>) -> Response<Body> {
         without_trailing_slash(request.uri_mut());
         let method = request.method().clone();
+        let template = self.template(request.uri().path());
         let mut observed = Observed {
             telemetry: &self.telemetry,
             method: method.clone(),
-            route: self.template(request.uri().path()),
+            route: template.map_or("other", |template| template.path),
             status: None,
             began: Instant::now(),
         };
         self.telemetry.request_began();
-        let mut response = match self.admit(&request) {
+        let mut response = match self.admit(&mut request, template).await {
+            // The router never sees a path of which it is not known what it asks of its caller.
+            Ok(_) if template.is_none() => not_found(&method, request.uri()).into_response(),
             Ok(_place) => {
                 // A panic is told to the client and ends its request alone. Nothing that a resource
                 // may leave half done is shared: locks are poisoned, and the store has its own threads.
@@ -137,27 +176,59 @@ impl Front {
         response
     }
 
-    /// A place among the requests that are handled at once, if this one needs any.
-    fn admit(&self, request: &Request<Body>) -> Result<Option<SemaphorePermit<'_>>, Failure> {
-        security::check(self.reach, request.method(), request.uri(), request.headers())?;
-        if ALWAYS_ANSWERED.contains(&request.uri().path()) {
-            return Ok(None);
+    /// A place among the requests that are handled at once, if this one needs any; and who calls, which
+    /// is noted in the request.
+    async fn admit(
+        &self,
+        request: &mut Request<Body>,
+        template: Option<&Template>,
+    ) -> Result<Option<SemaphorePermit<'_>>, Failure> {
+        let (method, uri) = (request.method(), request.uri());
+        security::check(self.reach, !self.gate.asks(), method, uri, request.headers())?;
+        let place = if ALWAYS_ANSWERED.contains(&uri.path()) {
+            None
+        } else {
+            let place = self.places.try_acquire();
+            Some(place.map_err(|_| Failure::busy("too many requests at once"))?)
+        };
+        let right = template.map_or(Right::Known, |template| template.right(method));
+        if self.is_tls {
+            request.extensions_mut().insert(OverTls);
         }
-        let place = self.places.try_acquire();
-        place.map(Some).map_err(|_| Failure::busy("too many requests at once"))
+        if let Some(caller) = self.gate.admit(request.headers(), right).await? {
+            request.extensions_mut().insert(caller);
+        }
+        Ok(place)
     }
 
-    /// The route that `path` belongs to, for the figures.
-    fn template(&self, path: &str) -> &'static str {
-        let fits = |template: &&Vec<&'static str>| {
-            let parts = template.iter();
-            path.split('/').count() == template.len()
+    /// The route that `path` belongs to. As the router does, one with a text of its own goes before one
+    /// with a part for any text.
+    fn template(&self, path: &str) -> Option<&Template> {
+        let fits = |template: &&Template| {
+            let parts = template.parts.iter();
+            path.split('/').count() == template.parts.len()
                 && parts
                     .zip(path.split('/'))
                     .all(|(want, part)| *want == part || want.starts_with('{'))
         };
-        let at = self.templates.iter().position(|template| fits(&template));
-        at.and_then(|at| self.paths.get(at)).copied().unwrap_or("other")
+        let all = || self.templates.iter();
+        all().find(|template| template.path == path).or_else(|| all().find(fits))
+    }
+}
+
+impl Template {
+    /// What a request asks of its caller. A method that is not answered asks for an identity, and so
+    /// does `OPTIONS`.
+    fn right(&self, method: &Method) -> Right {
+        let of = |method: &Method| {
+            let found = self.rights.iter().find(|(have, _)| have == method);
+            found.map(|(_, right)| *right)
+        };
+        let right = match *method {
+            Method::HEAD => of(&Method::HEAD).or_else(|| of(&Method::GET)),
+            _ => of(method),
+        };
+        right.unwrap_or(Right::Known)
     }
 }
 
@@ -222,10 +293,10 @@ fn method_rules(method: &Method, response: Response<Body>) -> Response<Body> {
 }
 
 /// Nothing has this path. One segment asks for a version that is not there.
-async fn not_found(method: Method, uri: Uri) -> Failure {
+fn not_found(method: &Method, uri: &Uri) -> Failure {
     let path = uri.path();
     match path.strip_prefix('/') {
-        Some(segment) if !segment.contains('/') && method == Method::GET => {
+        Some(segment) if !segment.contains('/') && *method == Method::GET => {
             Failure::titled("Invalid version", format!("No versions found matching {segment}"))
         }
         _ => Failure::not_found(format!("nothing has the path {path}")),

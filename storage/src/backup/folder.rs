@@ -1,12 +1,13 @@
-//! Folders: made and synced with all above them, listed, checked for where they lie.
+//! Folders of backups and snapshots: where they may lie, and what is left of those that were interrupted.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 use super::fresh;
 use crate::error::Error;
+use crate::files;
 use crate::offline::QUARANTINE;
 
 /// Folder below the data directory in which a backup keeps the snapshot that it copies.
@@ -26,58 +27,10 @@ pub(crate) fn clear(directory: &Path) -> Result<(), Error> {
 pub(super) fn remove_staging(directory: &Path) -> Result<(), Error> {
     let staging = directory.join(STAGING);
     match fs::remove_dir_all(&staging) {
-        Ok(()) => sync(directory),
+        Ok(()) => files::sync_folder(directory),
         Err(source) if source.kind() == ErrorKind::NotFound => Ok(()),
         Err(source) => Err(Error::io(&staging, &source)),
     }
-}
-
-/// Makes what was created, renamed or removed in a folder durable.
-pub(crate) fn sync(folder: &Path) -> Result<(), Error> {
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|source| Error::io(folder, &source))
-}
-
-/// Creates a folder and those above it, and makes them durable.
-pub(crate) fn create(folder: &Path) -> Result<(), Error> {
-    let missing: Vec<&Path> =
-        folder.ancestors().take_while(|f| !f.as_os_str().is_empty() && !f.exists()).collect();
-    for folder in missing.into_iter().rev() {
-        match fs::create_dir(folder) {
-            Ok(()) => {}
-            // Another thread was quicker.
-            Err(source) if source.kind() == ErrorKind::AlreadyExists => {}
-            Err(source) => return Err(Error::io(folder, &source)),
-        }
-        match folder.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => sync(parent)?,
-            Some(_) | None => sync(Path::new("."))?,
-        }
-    }
-    Ok(())
-}
-
-/// Every file below `root`, as paths relative to it, ascending. Symbolic links are not followed: none
-/// is ever written.
-pub(crate) fn files(root: &Path) -> Result<Vec<PathBuf>, Error> {
-    let mut files = Vec::new();
-    let mut folders = vec![PathBuf::new()];
-    while let Some(folder) = folders.pop() {
-        let path = root.join(&folder);
-        let failed = |source| Error::io(&path, &source);
-        for entry in fs::read_dir(&path).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let inside = folder.join(entry.file_name());
-            if entry.file_type().map_err(failed)?.is_dir() {
-                folders.push(inside);
-            } else {
-                files.push(inside);
-            }
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 /// Refuses a target that lies in a folder which belongs to the store alone.
@@ -120,14 +73,4 @@ fn resolved(path: &Path) -> Result<PathBuf, Error> {
         }
         there.pop();
     }
-}
-
-/// Writes a small file so that it is there wholly or not at all.
-pub(crate) fn place(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let part = path.with_extension("part");
-    fs::write(&part, bytes)
-        .and_then(|()| File::open(&part)?.sync_all())
-        .map_err(|source| Error::io(&part, &source))?;
-    fs::rename(&part, path).map_err(|source| Error::io(path, &source))?;
-    sync(path.parent().unwrap_or(Path::new(".")))
 }

@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use super::folder;
 use crate::error::Error;
+use crate::files;
 
 /// The file that marks an unfinished data directory.
 pub(crate) const MARK: &str = "unfinished";
@@ -43,7 +43,7 @@ impl FreshFolder {
                 false
             }
             Err(source) if source.kind() == ErrorKind::NotFound => {
-                folder::create(path)?;
+                files::create_folder(path)?;
                 true
             }
             Err(source) => return Err(failed(source)),
@@ -55,17 +55,17 @@ impl FreshFolder {
         file.write_all(b"This data directory is being made and is not whole.\n")
             .and_then(|()| file.sync_all())
             .map_err(|source| Error::io(&mark, &source))?;
-        folder::sync(path)?;
+        files::sync_folder(path)?;
         Ok(fresh)
     }
 
     /// Everything in it is written and synced: it is whole.
     pub(crate) fn finish(mut self) -> Result<(), Error> {
-        folder::sync(&self.path)?;
+        files::sync_folder(&self.path)?;
         let mark = self.path.join(MARK);
         fs::remove_file(&mark).map_err(|source| Error::io(&mark, &source))?;
         self.finished = true;
-        folder::sync(&self.path)
+        files::sync_folder(&self.path)
     }
 
     fn remove(&self) -> std::io::Result<()> {

@@ -219,7 +219,7 @@ mod tests {
                 file("rocksdb/000012.sst", 1 << 40, Some(u128::MAX)),
                 file("a name with blanks", 0, Some(0)),
             ],
-            missing: vec!["segments/class-0/day+20416/000000000012.seg".to_owned()],
+            missing: vec!["segments/tier-0/day+20416/000000000012.seg".to_owned()],
         }
     }
 

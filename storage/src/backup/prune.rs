@@ -5,9 +5,9 @@ use std::fs;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
-use super::folder;
 use super::repository::LoneRepository;
 use crate::error::Error;
+use crate::files;
 
 /// What a prune has removed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -43,8 +43,8 @@ impl LoneRepository {
             fs::remove_file(&path).map_err(|source| Error::io(&path, &source))?;
             pruned.backups += 1;
         }
-        folder::sync(&self.backups())?;
-        for name in folder::files(&self.objects())? {
+        files::sync_folder(&self.backups())?;
+        for name in files::below(&self.objects())? {
             let path = self.objects().join(name);
             if needed.contains(&path) {
                 continue;
@@ -54,7 +54,7 @@ impl LoneRepository {
             fs::remove_file(&path).map_err(failed)?;
             pruned.files += 1;
         }
-        folder::sync(&self.objects())?;
+        files::sync_folder(&self.objects())?;
         Ok(pruned)
     }
 }

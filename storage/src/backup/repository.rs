@@ -17,9 +17,9 @@ use std::io::ErrorKind;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-use super::folder;
 use super::list::{FileEntry, FileList, LIST_BYTES_MAX};
 use crate::error::Error;
+use crate::files;
 
 /// First line of the file `repository`, before the version.
 const TITLE: &str = "moneta repository ";
@@ -88,11 +88,11 @@ impl Repository {
         if !path.join(DESCRIPTION).exists() {
             refuse_foreign(path)?;
             for folder in [OBJECTS, BACKUPS] {
-                folder::create(&path.join(folder))?;
+                files::create_folder(&path.join(folder))?;
             }
             let repository = Self::alone(path)?;
             let text = format!("{TITLE}{VERSION}\nstore {store:032x}\n");
-            folder::place(&path.join(DESCRIPTION), text.as_bytes())?;
+            files::replace(&path.join(DESCRIPTION), text.as_bytes())?;
             return Ok(repository);
         }
         if described(path)? != store {
@@ -116,7 +116,7 @@ impl Repository {
     }
 
     fn remove_parts(&self, folder: &Path) -> Result<(), Error> {
-        for name in folder::files(folder)? {
+        for name in files::below(folder)? {
             if name.extension().is_some_and(|ending| ending == PART) {
                 let path = folder.join(name);
                 fs::remove_file(&path).map_err(|source| Error::io(&path, &source))?;
@@ -135,7 +135,7 @@ impl Repository {
 
     /// Numbers of all backups, ascending.
     pub(crate) fn ids(&self) -> Result<Vec<u64>, Error> {
-        let names = folder::files(&self.path.join(BACKUPS))?;
+        let names = files::below(&self.path.join(BACKUPS))?;
         let mut ids: Vec<u64> = names
             .iter()
             .filter(|name| name.extension().is_some_and(|ending| ending == "list"))

@@ -4,15 +4,16 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::copy;
 use super::fresh::FreshFolder;
 use super::list::FileList;
 use super::progress::{Meter, Step, Watch};
 use super::repository::Repository;
-use super::{copy, folder};
 use crate::clock::Clock;
 use crate::config::StoreConfig;
 use crate::error::Error;
 use crate::feed::Consumer;
+use crate::files;
 use crate::model::Sequence;
 use crate::store::Store;
 use crate::verify::{Verified, verify_live};
@@ -101,7 +102,7 @@ impl Repository {
             if let Some(above) = to.parent()
                 && folders.insert(above.to_path_buf())
             {
-                folder::create(above)?;
+                files::create_folder(above)?;
             }
             let from = self.object(file)?;
             let content = copy::copy(&from, &to, meter)?;
@@ -111,7 +112,7 @@ impl Repository {
             meter.add_file()?;
         }
         for folder in &folders {
-            folder::sync(folder)?;
+            files::sync_folder(folder)?;
         }
         Ok(list)
     }

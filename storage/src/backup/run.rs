@@ -13,6 +13,7 @@ use super::repository::{LoneRepository, Repository};
 use super::{STAGING, copy, folder, refuse_inside, snapshot};
 use crate::error::Error;
 use crate::fail_point::{self, Point};
+use crate::files;
 use crate::key::{Fact, Key};
 use crate::store::Store;
 use crate::threads::Shared;
@@ -124,11 +125,11 @@ impl<'a> Staging<'a> {
             taken.new_bytes += if is_new { copied.bytes } else { 0 };
             files.push(copied);
         }
-        folder::sync(&repository.objects())?;
+        files::sync_folder(&repository.objects())?;
         fail_point::pass(Point::BackupCopied);
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let list = FileList { id: taken.id, files, ..self.list.clone() };
-        folder::place(&repository.list_path(taken.id), list.encode().as_bytes())?;
+        files::replace(&repository.list_path(taken.id), list.encode().as_bytes())?;
         Ok(taken)
     }
 

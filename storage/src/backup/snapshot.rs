@@ -21,10 +21,11 @@ use std::path::{Path, PathBuf};
 
 use super::fresh::{FreshFolder, MARK};
 use super::list::{FileEntry, FileList, Origin};
-use super::{folder, refuse_inside};
+use super::refuse_inside;
 use crate::acknowledged::Acknowledged;
 use crate::error::Error;
 use crate::fail_point::{self, Point};
+use crate::files;
 use crate::key::{self, Family};
 use crate::kv::Kv;
 use crate::offline::Offline;
@@ -81,7 +82,7 @@ pub(crate) fn take(shared: &Shared, target: &Path) -> Result<FileList, Error> {
         link(&shared.directory, target, Path::new(roster::NAME))?;
     }
     for folder in folders.iter().rev() {
-        folder::sync(&target.join(folder))?;
+        files::sync_folder(&target.join(folder))?;
     }
     Acknowledged::open(target)?.raise(newest_change)?;
     let acknowledged = target.join("acknowledged");
@@ -98,7 +99,7 @@ pub(crate) fn take(shared: &Shared, target: &Path) -> Result<FileList, Error> {
         files: entries(target)?,
         missing,
     };
-    folder::place(&target.join(LIST), list.encode().as_bytes())?;
+    files::replace(&target.join(LIST), list.encode().as_bytes())?;
     fail_point::pass(Point::SnapshotListed);
     fresh.finish()?;
     Ok(list)
@@ -159,7 +160,7 @@ fn elsewhere(data: &Path, target: &Path) -> Error {
 /// checksum of its own.
 fn entries(target: &Path) -> Result<Vec<FileEntry>, Error> {
     let mut entries = Vec::new();
-    for path in folder::files(target)? {
+    for path in files::below(target)? {
         if path == Path::new(MARK) {
             continue;
         }

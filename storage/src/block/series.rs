@@ -60,7 +60,7 @@ pub(crate) fn decode_values(bytes: &[u8], count: usize) -> Option<Values> {
     (version == VERSION).then_some((values, metas))
 }
 
-/// What a reader may use instead of the samples; `None` if a value is not finite.
+/// What a reader may use instead of the samples; `None` if a value is not finite, or their sum is not.
 pub(crate) fn summarize(times: &[i64], values: &[f64]) -> Option<Summary> {
     let (&first_time, &last_time) = (times.first()?, times.last()?);
     let (&first, &last) = (values.first()?, values.last()?);

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::key::{self, Family, Key};
 use crate::kv::{Batch, Kv, Sync};
 use crate::model::{TimeRange, Timestamp};
+use crate::text;
 
 const VERSION: u8 = 1;
 
@@ -30,10 +31,8 @@ pub(super) fn encode(deletion: &Deletion) -> Vec<u8> {
     for number in [plan.series, plan.samples, plan.bytes, deletion.segments_left] {
         out.extend_from_slice(&number.to_le_bytes());
     }
-    for text in [&deletion.tenant, &deletion.what, &deletion.by] {
-        let length = u32::try_from(text.len()).expect("texts about deletions are bounded");
-        out.extend_from_slice(&length.to_le_bytes());
-        out.extend_from_slice(text.as_bytes());
+    for said in [&deletion.tenant, &deletion.what, &deletion.by] {
+        text::put(&mut out, said);
     }
     out
 }
@@ -56,7 +55,8 @@ pub(super) fn decode(number: u64, value: &[u8]) -> Option<Deletion> {
         2 => DeletionState::Done,
         _ => return None,
     };
-    let (tenant, what, by) = (take_text(&mut rest)?, take_text(&mut rest)?, take_text(&mut rest)?);
+    let (tenant, what, by) =
+        (text::take(&mut rest)?, text::take(&mut rest)?, text::take(&mut rest)?);
     rest.is_empty().then_some(Deletion {
         number,
         tenant,
@@ -69,13 +69,6 @@ pub(super) fn decode(number: u64, value: &[u8]) -> Option<Deletion> {
         state,
         segments_left,
     })
-}
-
-fn take_text(rest: &mut &[u8]) -> Option<String> {
-    let (length, tail) = rest.split_first_chunk::<4>()?;
-    let (text, tail) = tail.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
-    *rest = tail;
-    String::from_utf8(text.to_vec()).ok()
 }
 
 fn tombstones(kv: &Kv) -> Result<Vec<Tombstone>, Error> {

@@ -39,7 +39,7 @@ impl Tombstone {
     }
 
     pub(crate) fn overlaps(&self, times: TimeRange) -> bool {
-        self.times.start < times.end && times.start < self.times.end
+        self.times.overlaps(times)
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {

@@ -7,6 +7,7 @@ use super::{Event, id};
 use crate::error::Error;
 use crate::journal::Place;
 use crate::model::Moment;
+use crate::text;
 
 /// Version of the encoding.
 pub(crate) const VERSION: u8 = 1;
@@ -44,11 +45,9 @@ pub(super) fn encode(event: &Event) -> Vec<u8> {
             TraitValue::Integer(number) => put_word(&mut out, INTEGER, number.cast_unsigned()),
             TraitValue::Float(number) => put_word(&mut out, FLOAT, number.to_bits()),
             TraitValue::Time(time) => put_word(&mut out, TIME, time.micros().cast_unsigned()),
-            TraitValue::Text(text) => {
-                let length = u32::try_from(text.len()).expect("texts of events are checked");
+            TraitValue::Text(value) => {
                 out.push(TEXT);
-                out.extend_from_slice(&length.to_le_bytes());
-                out.extend_from_slice(text.as_bytes());
+                text::put(&mut out, value);
             }
         }
     }
@@ -90,10 +89,7 @@ fn read(place: &Place, bytes: &mut Bytes<'_>) -> Option<Event> {
             BOOLEAN => TraitValue::Boolean(bytes.byte()? != 0),
             INTEGER => TraitValue::Integer(bytes.word()?.cast_signed()),
             FLOAT => TraitValue::Float(f64::from_bits(bytes.word()?)),
-            TEXT => {
-                let length = u32::from_le_bytes(*bytes.chunk()?);
-                TraitValue::Text(bytes.text(usize::try_from(length).ok()?)?)
-            }
+            TEXT => TraitValue::Text(text::take(&mut bytes.0)?),
             TIME => TraitValue::Time(Moment::from_micros(bytes.word()?.cast_signed())),
             _ => return None,
         };
@@ -126,15 +122,11 @@ impl<'a> Bytes<'a> {
         Some(u64::from_le_bytes(*self.chunk()?))
     }
 
-    fn text(&mut self, length: usize) -> Option<String> {
-        let (text, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        String::from_utf8(text.to_vec()).ok()
-    }
-
     fn name(&mut self) -> Option<String> {
         let length = self.u16()?;
-        self.text(usize::from(length))
+        let (name, rest) = self.0.split_at_checked(usize::from(length))?;
+        self.0 = rest;
+        String::from_utf8(name.to_vec()).ok()
     }
 }
 

@@ -14,7 +14,7 @@ mod value;
 use std::collections::BTreeMap;
 
 use crate::error::Error;
-use crate::journal::{Entry, JournalKind};
+use crate::journal::{Entry, JournalKind, Place, Term};
 use crate::model::{Moment, TenantId};
 use crate::record::RecordBatch;
 
@@ -84,9 +84,20 @@ impl Event {
             id: id::to_bytes(&self.id),
             value: encoding::encode(self),
             terms: term::terms(self),
-            words: self.traits.keys().map(|name| term::word(&self.event_type, name)).collect(),
+            words: words(self),
         })
     }
+}
+
+/// Terms and words of a stored event; `None` if it does not decode.
+pub(crate) fn found_by(place: &Place, value: &[u8]) -> Option<(Vec<Term>, Vec<Vec<u8>>)> {
+    let event = encoding::decode(place, value).ok()?;
+    Some((term::terms(&event), words(&event)))
+}
+
+/// That its type has its traits.
+fn words(event: &Event) -> Vec<Vec<u8>> {
+    event.traits.keys().map(|name| term::word(&event.event_type, name)).collect()
 }
 
 fn limit(limit: &'static str, size: usize, max: usize) -> Result<(), Error> {

@@ -270,6 +270,23 @@ impl Index {
             .ok_or_else(|| Error::corrupt("list of series", format!("hash {hash:032x}")))
     }
 
+    /// [`ids_with_hash`](Self::ids_with_hash) of many.
+    pub(crate) fn ids_with_hashes(
+        &self,
+        tenant: TenantId,
+        hashes: &[u128],
+    ) -> Result<Vec<Vec<SeriesId>>, Error> {
+        let keys: Vec<Vec<u8>> =
+            hashes.iter().map(|&hash| Key::SeriesHash(tenant, hash).encode()).collect();
+        let found = self.kv.get_many(Family::Series, &keys)?;
+        let read = |(hash, value): (&u128, Option<Vec<u8>>)| {
+            let Some(value) = value else { return Ok(Vec::new()) };
+            split_id_list(&value)
+                .ok_or_else(|| Error::corrupt("list of series", format!("hash {hash:032x}")))
+        };
+        hashes.iter().zip(found).map(read).collect()
+    }
+
     /// The canonical key of a series.
     pub(crate) fn canonical(
         &self,
@@ -322,6 +339,23 @@ impl Index {
             Some(bytes) => id_set::decode(&bytes),
             None => Ok(RoaringBitmap::new()),
         }
+    }
+
+    /// [`posting`](Self::posting) of many.
+    pub(crate) fn postings(
+        &self,
+        tenant: TenantId,
+        wanted: &[(PostingKind, &str, &str)],
+    ) -> Result<Vec<RoaringBitmap>, Error> {
+        let key = |&(kind, name, value): &(PostingKind, &str, &str)| {
+            Key::Posting(tenant, kind, name, value).encode()
+        };
+        let keys: Vec<Vec<u8>> = wanted.iter().map(key).collect();
+        let found = self.kv.get_many(Family::Posting, &keys)?.into_iter();
+        let read = |value: Option<Vec<u8>>| {
+            value.map_or_else(|| Ok(RoaringBitmap::new()), |bytes| id_set::decode(&bytes))
+        };
+        found.map(read).collect()
     }
 }
 

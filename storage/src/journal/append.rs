@@ -10,7 +10,8 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::entry::Entry;
+use super::derived::Derived;
+use super::entry::{Entry, Place};
 use super::keep::{AHEAD_MAX, ids_from, visible_from};
 use super::{ID_DAYS, JournalKind, partition_of};
 use crate::error::Error;
@@ -208,29 +209,25 @@ fn put(
     entry: Entry,
 ) {
     let Entry { time, id, value, terms, words } = entry;
-    let partition = partition_of(time, kind.term_days());
-    for term in terms {
-        changes.put(&Key::JournalTerm(tenant, kind, partition, &term.term, time, &id), term.note);
+    let place = Place { time, id };
+    let derived = Derived::of(tenant, kind, &place, terms, &words);
+    for (key, value) in derived.rows {
+        changes.put_raw(Family::Journal, key, value);
     }
     let unknown: Vec<_> = {
-        let state = (!words.is_empty()).then(|| admitted.admission.lock());
+        let state = (!derived.words.is_empty()).then(|| admitted.admission.lock());
         let known = |hash: &u128| {
             admitted.words.contains(hash)
                 || state.as_ref().is_some_and(|state| state.words.contains(hash))
         };
-        let hash =
-            |word: &Vec<u8>| xxh3_128(&Key::JournalWord(tenant, kind, partition, word).encode());
-        words.iter().map(|word| (hash(word), word)).filter(|(hash, _)| !known(hash)).collect()
+        let hashed = derived.words.into_iter().map(|key| (xxh3_128(&key), key));
+        hashed.filter(|(hash, _)| !known(hash)).collect()
     };
-    for (hash, word) in unknown {
+    for (hash, key) in unknown {
         admitted.words.insert(hash);
-        changes.put(&Key::JournalWord(tenant, kind, partition, word), Vec::new());
+        changes.put_raw(Family::Journal, key, Vec::new());
     }
-    if kind.has_unique_ids() {
-        let key = Key::JournalId(tenant, kind, partition_of(time, ID_DAYS), &id);
-        changes.put(&key, time.micros().to_le_bytes().to_vec());
-    }
-    changes.put(&Key::JournalEntry(tenant, kind, time, &id), value);
+    changes.put(&Key::JournalEntry(tenant, kind, place.time, &place.id), value);
 }
 
 /// Those ids of `entries` that are stored already.
@@ -292,8 +289,8 @@ fn times_of(
     Ok(times)
 }
 
-/// The partitions that hold ids from `from` on, of which there are a handful: they skip from one to
-/// the next that is there.
+/// The partitions that hold ids from `from` on, leaping from one to the next: of a journal that is kept
+/// for a year there are some thirteen, of one that is kept for ever as many as it is old.
 fn id_partitions(
     shared: &Shared,
     tenant: TenantId,

@@ -22,7 +22,7 @@ impl Place {
     }
 
     /// Reads [`bytes`](Self::bytes).
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let corrupt = || Error::corrupt("key", "a journal");
         let (time, id) = bytes.split_first_chunk::<8>().ok_or_else(corrupt)?;
         let time = Moment::from_micros(i64::from_be_bytes(*time) ^ i64::MIN);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{ID_DAYS, Journal, JournalKind, MICROS_PER_DAY, partition_of};
 use crate::error::{Error, ErrorKind};
 use crate::key::{self, Family, JournalPart, Key};
-use crate::kv::{Batch, Sync};
+use crate::kv::{Batch, Kv, Sync};
 use crate::model::{Keep, Moment, TenantId};
 use crate::record::RecordKind;
 use crate::store::Store;
@@ -50,14 +50,42 @@ pub(super) fn keep_of(shared: &Shared, tenant: TenantId, kind: JournalKind) -> R
             JournalKind::Transition => shared.config.keep_transitions,
         });
     };
-    let corrupt = || Error::corrupt("setting", format!("retention of tenant {tenant}'s journal"));
-    let (&VERSION, seconds) = value.split_first().ok_or_else(corrupt)? else {
-        return Err(corrupt());
-    };
-    match u64::from_le_bytes(seconds.try_into().map_err(|_| corrupt())?) {
-        0 => Ok(Keep::Forever),
-        seconds => Ok(Keep::For(Duration::from_secs(seconds))),
+    decode(&value)
+        .ok_or_else(|| Error::corrupt("setting", format!("retention of tenant {tenant}'s journal")))
+}
+
+fn encode(seconds: u64) -> Vec<u8> {
+    [&[VERSION][..], &seconds.to_le_bytes()].concat()
+}
+
+/// Reads what [`encode`] wrote.
+fn decode(value: &[u8]) -> Option<Keep> {
+    let (&VERSION, seconds) = value.split_first()? else { return None };
+    match u64::from_le_bytes(seconds.try_into().ok()?) {
+        0 => Some(Keep::Forever),
+        seconds => Some(Keep::For(Duration::from_secs(seconds))),
     }
+}
+
+/// The journal of a record that says how long it is kept, if it does not decode, and the record that
+/// keeps everything until somebody says something else.
+pub(crate) fn bad_setting(id: &[u8], value: &[u8]) -> Option<(JournalKind, Vec<u8>)> {
+    let kind = JournalKind::ALL.into_iter().find(|kind| setting(*kind) == id)?;
+    decode(value).is_none().then(|| (kind, encode(0)))
+}
+
+/// Before which time entries have been removed, if any have; `Err` with what stands there if that is no
+/// time.
+pub(crate) fn stored_horizon(
+    kv: &Kv,
+    tenant: TenantId,
+    kind: JournalKind,
+) -> Result<Option<Result<Moment, Vec<u8>>>, Error> {
+    let value = kv.get(&Key::JournalHorizon(tenant, kind))?;
+    Ok(value.map(|value| {
+        let bytes = <[u8; 8]>::try_from(value)?;
+        Ok(Moment::from_micros(i64::from_le_bytes(bytes)))
+    }))
 }
 
 pub(super) fn set(
@@ -80,7 +108,7 @@ pub(super) fn set(
     let key = Key::Record(tenant, RecordKind::Setting, setting(kind));
     let mut batch = Batch::default();
     match seconds {
-        Some(seconds) => batch.put(&key, [&[VERSION][..], &seconds.to_le_bytes()].concat()),
+        Some(seconds) => batch.put(&key, encode(seconds)),
         None => batch.delete(&key),
     }
     shared.kv.commit(batch, Sync::Disk).inspect_err(|error| shared.stop(error))
@@ -180,21 +208,33 @@ fn expire_one(shared: &Shared, tenant: TenantId, kind: JournalKind) -> Result<()
         (JournalPart::Word, Key::JournalWord(tenant, kind, terms, none)),
     ];
     for (part, to) in ranges {
-        remove_before(shared, &key::journal_prefix(tenant, kind, part), &to)?;
+        let mut batch = Batch::default();
+        if part == JournalPart::Entry {
+            // Terms and words go later than the entries they are of, by whole partitions. Where they
+            // may be alone is told by this.
+            let before = stored_horizon(&shared.kv, tenant, kind)?.and_then(Result::ok);
+            let horizon = before.unwrap_or(over).max(over).micros().to_le_bytes().to_vec();
+            batch.put(&Key::JournalHorizon(tenant, kind), horizon);
+        }
+        remove_before(shared, batch, &key::journal_prefix(tenant, kind, part), &to)?;
     }
     Ok(())
 }
 
-/// Removes the keys with `prefix` before `to`, if there are any: a range delete that covers nothing
-/// would only slow reads down.
-fn remove_before(shared: &Shared, prefix: &[u8], to: &Key<'_>) -> Result<(), Error> {
+/// Removes the keys with `prefix` before `to`, in one batch with other changes, if there are any: a
+/// range delete that covers nothing would only slow reads down.
+fn remove_before(
+    shared: &Shared,
+    mut batch: Batch,
+    prefix: &[u8],
+    to: &Key<'_>,
+) -> Result<(), Error> {
     let first = {
         let cursor = shared.kv.cursor(Family::Journal, prefix);
         let before = |key: &&[u8]| *key < to.encode().as_slice();
         cursor.entry()?.map(|(key, _)| key).filter(before).map(<[u8]>::to_vec)
     };
     let Some(first) = first else { return Ok(()) };
-    let mut batch = Batch::default();
     batch.delete_range_from(&first, to);
     shared.kv.commit(batch, Sync::Disk)?;
     shared.kv.drop_files(&first, to)

@@ -8,12 +8,13 @@
 //! term    tenant kind 2 │ partition │ term │ time │ id   ▶ a note of the writer
 //! id      tenant kind 3 │ partition │ id                 ▶ time
 //! word    tenant kind 4 │ partition │ word               ▶ nothing
+//! horizon tenant kind 5                                  ▶ time: entries before it have been removed
 //! ```
 //!
-//! All keys but those of entries begin with a *partition*, a span of some days that the entry's time
+//! Keys of terms, ids and words begin with a *partition*, a span of some days that the entry's time
 //! lies in. So everything that is too old lies together in each of the four, and expiry is four range
-//! deletes however many terms there were; and a reader of one term goes through a handful of
-//! partitions. What is older than the journal is kept is invisible at once; the space follows later.
+//! deletes however many terms there were; and a reader of one term goes through few partitions. What is
+//! older than the journal is kept is invisible at once; the space follows later.
 //!
 //! ```text
 //! append   batch ▶ reserve ids ▶ look ids up ▶ ONE synced RocksDB batch, with other records ▶ release
@@ -22,6 +23,7 @@
 //! ```
 
 mod append;
+mod derived;
 mod entry;
 mod keep;
 mod listing;
@@ -39,14 +41,15 @@ use crate::threads::Shared;
 
 pub(crate) use append::{Admission, Journaled, admit};
 pub use append::{Appended, Refusal, Refused};
+pub(crate) use derived::Derived;
 pub use entry::{Entry, Place, Term};
-pub(crate) use keep::expire_when_due;
+pub(crate) use keep::{bad_setting, expire_when_due, stored_horizon};
 pub(crate) use listing::Listing;
 pub use read::{Order, PAGE_MAX, Page, Query, TERMS_MAX};
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 /// Days of a partition of ids. Every one that is kept is looked into before an entry is stored.
-const ID_DAYS: i64 = 28;
+pub(crate) const ID_DAYS: i64 = 28;
 
 /// What a journal holds. The numbers stand in keys and are never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -80,13 +83,13 @@ impl JournalKind {
 }
 
 /// The partition of `days` days that `time` lies in.
-fn partition_of(time: Moment, days: i64) -> i32 {
+pub(crate) fn partition_of(time: Moment, days: i64) -> i32 {
     // 2^63 microseconds are 107 million days.
     i32::try_from(time.micros().div_euclid(MICROS_PER_DAY.saturating_mul(days))).unwrap_or(i32::MAX)
 }
 
 /// When the partition begins.
-fn partition_start(partition: i32, days: i64) -> Moment {
+pub(crate) fn partition_start(partition: i32, days: i64) -> Moment {
     let span = MICROS_PER_DAY.saturating_mul(days);
     Moment::from_micros(i64::from(partition).saturating_mul(span))
 }
@@ -171,6 +174,8 @@ pub(crate) fn agrees_with(says: &dyn Fn(String)) {
     ] {
         says(format!("| journal | journal {name} | tenant u32, journal u8, `{:02}`, ", part as u8));
     }
+    let horizon = JournalPart::Horizon as u8;
+    says(format!("| journal | journal horizon | tenant u32, journal u8, `{horizon:02}` |"));
     for kind in JournalKind::ALL {
         let name = match kind {
             JournalKind::Event => "event",

@@ -1,15 +1,32 @@
 //! Reading keys back: the prefixes of those that are scanned, and their fields.
 
 use super::{
-    JOURNAL_PREFIX_LEN, META_DELETION, META_FLOORS, META_ROLLUP, META_TENANT, META_TOMBSTONE,
-    SERIES_BY_HASH, SERIES_BY_ID, SERIES_COUNT, SERIES_HOUR, SERIES_METRIC,
+    JOURNAL_PREFIX_LEN, JournalPart, META_DELETION, META_FLOORS, META_ROLLUP, META_TENANT,
+    META_TOMBSTONE, SERIES_BY_HASH, SERIES_BY_ID, SERIES_COUNT, SERIES_HOUR, SERIES_METRIC,
 };
+use crate::journal::JournalKind;
 use crate::model::{MetricNo, Sequence, SeriesId, TenantId};
 
 /// Reads the partition that follows a journal's prefix, and what is behind it.
 pub(crate) fn decode_partition(key: &[u8]) -> Option<(i32, &[u8])> {
     let (partition, rest) = take_u32(key.get(JOURNAL_PREFIX_LEN..)?)?;
     Some((unflip(partition), rest))
+}
+
+/// Reads what begins a key of a journal, and what is behind it.
+pub(crate) fn decode_journal(key: &[u8]) -> Option<(TenantId, JournalKind, JournalPart, &[u8])> {
+    let (tenant, rest) = take_u32(key)?;
+    let ([kind, part], rest) = rest.split_first_chunk::<2>()?;
+    let kind = JournalKind::ALL.into_iter().find(|known| *known as u8 == *kind)?;
+    let part = JournalPart::ALL.into_iter().find(|known| *known as u8 == *part)?;
+    Some((TenantId::new(tenant), kind, part, rest))
+}
+
+/// Reads the key of a record.
+pub(crate) fn decode_record(key: &[u8]) -> Option<(TenantId, u8, &[u8])> {
+    let (tenant, rest) = take_u32(key)?;
+    let (&kind, id) = rest.split_first()?;
+    Some((TenantId::new(tenant), kind, id))
 }
 
 /// What all keys of metrics begin with.

@@ -54,7 +54,8 @@ pub(crate) fn run(shared: &Arc<Shared>, inbox: &Receiver<Order>) {
             Ok(Order::Nudge) | Err(RecvTimeoutError::Timeout) => merger.look(),
             // Those who asked may have gone; then nobody needs the answer.
             Ok(Order::Merge(reply)) => drop(reply.send(merger.merge_all())),
-            // One that has gone meanwhile was merged, and the same things were left out.
+            // One that has gone meanwhile was merged, perhaps before this was hidden: the sweeper looks
+            // again.
             Ok(Order::Rewrite(segment, reply)) => {
                 drop(reply.send(merger.merge(std::slice::from_ref(&segment)).map(|_| ())));
             }

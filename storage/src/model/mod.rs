@@ -8,6 +8,7 @@ mod moment;
 mod pattern;
 mod sample;
 mod selector;
+mod sum;
 mod timestamp;
 
 pub use dimensions::{Dimensions, SERIES_KEY_BYTES_MAX, SeriesKey};
@@ -17,4 +18,5 @@ pub use moment::Moment;
 pub use pattern::{PATTERN_BYTES_MAX, PATTERN_COMPILED_BYTES_MAX, Pattern};
 pub use sample::{Sample, ValueMeta};
 pub use selector::{DimensionMatcher, Selector, ValueMatcher};
+pub use sum::Sum;
 pub use timestamp::{TimeRange, Timestamp};

@@ -85,6 +85,19 @@ impl TimeRange {
         self.start <= time && time < self.end
     }
 
+    /// Whether some time lies inside both. Of one without any time inside: whether it lies inside the
+    /// other and not at its start.
+    #[must_use]
+    pub fn overlaps(&self, other: TimeRange) -> bool {
+        self.start < other.end && other.start < self.end
+    }
+
+    /// The shortest span that holds both.
+    #[must_use]
+    pub fn unite(&self, other: TimeRange) -> TimeRange {
+        TimeRange::new(self.start.min(other.start), self.end.max(other.end))
+    }
+
     /// Whether nothing lies inside.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -109,5 +122,21 @@ mod tests {
         let inside: Vec<i64> =
             (0..5).filter(|&ms| range.contains(Timestamp::from_millis(ms))).collect();
         assert_eq!(inside, [1, 2]);
+    }
+
+    #[test]
+    fn ranges_overlap_where_a_time_lies_in_both() {
+        let range =
+            |start, end| TimeRange::new(Timestamp::from_millis(start), Timestamp::from_millis(end));
+        for a in (0..5).flat_map(|start| (start + 1..6).map(move |end| (start, end))) {
+            for b in (0..5).flat_map(|start| (start + 1..6).map(move |end| (start, end))) {
+                let both = (a.0..a.1).any(|time| (b.0..b.1).contains(&time));
+                assert_eq!(range(a.0, a.1).overlaps(range(b.0, b.1)), both, "{a:?} {b:?}");
+                let all = range(a.0.min(b.0), a.1.max(b.1));
+                assert_eq!(range(a.0, a.1).unite(range(b.0, b.1)), all);
+            }
+        }
+        assert!(range(0, 5).overlaps(range(2, 2)));
+        assert!(!range(0, 5).overlaps(range(0, 0)) && !range(0, 5).overlaps(range(5, 5)));
     }
 }

@@ -98,17 +98,7 @@ impl Mending<'_> {
         let Some(indexed) = &examination.indexed else { return missing };
         for difference in &indexed.differences {
             let extra = &difference.found - &difference.wanted;
-            let tenant = match difference.family {
-                Family::Posting => crate::key::decode_posting_tenant(&difference.key),
-                Family::Meta
-                | Family::Series
-                | Family::Activity
-                | Family::Wal
-                | Family::Manifest
-                | Family::Record
-                | Family::Journal => crate::key::decode_hash(&difference.key).map(|(id, _)| id),
-            };
-            let Some(tenant) = tenant else { continue };
+            let Some(tenant) = difference.tenant() else { continue };
             let known = indexed.defined.get(&tenant).cloned().unwrap_or_default();
             *missing.entry(tenant).or_default() |= extra - known;
         }
@@ -233,11 +223,7 @@ impl Mending<'_> {
             let place = format!("definitions of tenant {tenant}");
             self.lost.add(Part::Definition, place, "no series table has them", affects);
             for difference in &indexed.differences {
-                let owner = crate::key::decode_hash(&difference.key)
-                    .map(|(owner, _)| owner)
-                    .filter(|_| difference.family == Family::Series)
-                    .or_else(|| crate::key::decode_posting_tenant(&difference.key));
-                if owner != Some(tenant) || difference.found.is_disjoint(&undefined) {
+                if difference.tenant() != Some(tenant) || difference.found.is_disjoint(&undefined) {
                     continue;
                 }
                 let rest = &difference.found - &undefined;

@@ -3,12 +3,13 @@
 //!
 //! It goes in rounds: examine, mend what was found, until nothing is found. What can be derived is
 //! derived: lists of the index from definitions, definitions from series tables, activity from rows,
-//! the manifest from files.
+//! the manifest from files, terms, ids and words of journals from their entries.
 
 mod choice;
 mod database;
 mod forgotten;
 mod index;
+mod journal;
 mod log;
 mod salvage;
 mod segments;
@@ -194,7 +195,8 @@ impl Mending<'_> {
         self.definitions(examination)?;
         self.segments(examination)?;
         self.log(examination)?;
-        self.lists(examination)
+        self.lists(examination)?;
+        self.journals(examination)
     }
 
     fn database(&mut self) -> Result<Kv, Error> {

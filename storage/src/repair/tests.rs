@@ -2,6 +2,7 @@
 //! something away or adds it, and the repair brings the answers back.
 
 mod forgotten;
+mod journal;
 mod segments;
 
 use std::path::{Path, PathBuf};
@@ -59,6 +60,14 @@ fn put(store: &Store, tenant: TenantId, host: u32, time: i64) {
     store.write(request).unwrap();
 }
 
+/// Changes what RocksDB holds, behind the store's back.
+fn change(directory: &Path, change: impl FnOnce(&Kv, &mut Batch)) {
+    let kv = Kv::open(&offline::database(directory), &offline::sizes()).unwrap();
+    let mut batch = Batch::default();
+    change(&kv, &mut batch);
+    kv.commit(batch, Sync::Disk).unwrap();
+}
+
 /// All that is asked of a store.
 fn answers(store: &Store) -> Vec<String> {
     let mut all = Vec::new();
@@ -101,12 +110,7 @@ fn check(name: &str, damage: impl FnOnce(&Kv, &mut Batch)) -> Repaired {
     let before = answers(&store);
     drop(store);
     assert_eq!(verify(&folder.0, &|_, _| {}).unwrap().problems, []);
-    {
-        let kv = Kv::open(&offline::database(&folder.0), &offline::sizes()).unwrap();
-        let mut batch = Batch::default();
-        damage(&kv, &mut batch);
-        kv.commit(batch, Sync::Disk).unwrap();
-    }
+    change(&folder.0, damage);
     let found = verify(&folder.0, &|_, _| {}).unwrap().problems;
     assert!(!found.is_empty(), "nothing is noticed");
     let repaired = repair(&folder.0, Mode::Apply, &|_, _| {}).unwrap();
@@ -201,12 +205,7 @@ fn check_lost(name: &str, damage: impl FnOnce(&Kv, &mut Batch)) -> Repaired {
     store.flush().unwrap();
     let before = answers(&store);
     drop(store);
-    {
-        let kv = Kv::open(&offline::database(&folder.0), &offline::sizes()).unwrap();
-        let mut batch = Batch::default();
-        damage(&kv, &mut batch);
-        kv.commit(batch, Sync::Disk).unwrap();
-    }
+    change(&folder.0, damage);
     let repaired = repair(&folder.0, Mode::Apply, &|_, _| {}).unwrap();
     assert_eq!(repaired.left, [], "{:?}", repaired.steps);
     assert_eq!(answers(&open(&folder.0)), before);

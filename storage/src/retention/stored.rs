@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::Floor;
 use super::policy::{MetricPattern, Policies, Policy, RollupPolicy, RollupStep};
 use crate::model::Keep;
+use crate::text;
 
 const VERSION: u8 = 2;
 /// Without rollups.
@@ -18,13 +19,12 @@ const OLD_VERSION: u8 = 1;
 
 pub(super) fn encode_policies(policies: &Policies) -> Vec<u8> {
     let mut out = vec![VERSION];
-    put_length(&mut out, policies.as_slice().len());
+    let count = u32::try_from(policies.as_slice().len()).expect("policies are bounded");
+    out.extend_from_slice(&count.to_le_bytes());
     for policy in policies.as_slice() {
         out.push(u8::from(policy.tenant.is_some()));
-        for text in [policy.tenant.as_deref().unwrap_or_default(), policy.metric.text()] {
-            put_length(&mut out, text.len());
-            out.extend_from_slice(text.as_bytes());
-        }
+        text::put(&mut out, policy.tenant.as_deref().unwrap_or_default());
+        text::put(&mut out, policy.metric.text());
         out.extend_from_slice(&policy.raw.millis().to_le_bytes());
         out.push(u8::try_from(policy.rollups.len()).expect("one of a step"));
         for rollup in &policy.rollups {
@@ -33,11 +33,6 @@ pub(super) fn encode_policies(policies: &Policies) -> Vec<u8> {
         }
     }
     out
-}
-
-fn put_length(out: &mut Vec<u8>, length: usize) {
-    let length = u32::try_from(length).expect("policies and their texts are bounded");
-    out.extend_from_slice(&length.to_le_bytes());
 }
 
 pub(super) fn decode_policies(bytes: &[u8]) -> Option<Policies> {
@@ -49,8 +44,8 @@ pub(super) fn decode_policies(bytes: &[u8]) -> Option<Policies> {
     let mut policies = Vec::new();
     for _ in 0..u32::from_le_bytes(*count) {
         let has_tenant = take_byte(&mut rest)?;
-        let tenant = take_text(&mut rest)?;
-        let metric = MetricPattern::parse(&take_text(&mut rest)?).ok()?;
+        let tenant = text::take(&mut rest)?;
+        let metric = MetricPattern::parse(&text::take(&mut rest)?).ok()?;
         let raw = take_keep(&mut rest)?;
         let mut rollups = Vec::new();
         let count = if version == OLD_VERSION { 0 } else { take_byte(&mut rest)? };
@@ -76,13 +71,6 @@ fn take_keep(rest: &mut &[u8]) -> Option<Keep> {
         i64::MAX => Some(Keep::Forever),
         ms => Some(Keep::For(Duration::from_millis(u64::try_from(ms).ok()?))),
     }
-}
-
-fn take_text(rest: &mut &[u8]) -> Option<String> {
-    let (length, tail) = rest.split_first_chunk::<4>()?;
-    let (text, tail) = tail.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
-    *rest = tail;
-    String::from_utf8(text.to_vec()).ok()
 }
 
 pub(super) fn encode_floors(floors: &[Floor]) -> Vec<u8> {

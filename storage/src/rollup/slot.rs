@@ -1,6 +1,6 @@
 //! A slot: what is kept of the samples of one series in a span of five minutes or an hour.
 
-use crate::model::Timestamp;
+use crate::model::{Sum, Timestamp};
 use crate::retention::RollupStep;
 use crate::segment::SeriesRows;
 
@@ -86,9 +86,10 @@ impl Slot {
         }
     }
 
-    fn add(&mut self, value: f64) {
+    /// Adds a sample behind all others; `sum` is of the values with it.
+    fn add(&mut self, value: f64, sum: &Sum) {
         self.count += 1;
-        self.sum += value;
+        self.sum = sum.total();
         self.min = self.min.min(value);
         self.max = self.max.max(value);
         self.increase += if value >= self.last { value - self.last } else { value };
@@ -136,13 +137,18 @@ impl Slot {
 pub(crate) fn slots_of(times: &[i64], values: &[f64], step: RollupStep) -> Vec<Slot> {
     let mut slots: Vec<Slot> = Vec::new();
     let mut end = i64::MIN;
+    let mut sum = Sum::default();
     for (&time, &value) in times.iter().zip(values).filter(|(_, value)| value.is_finite()) {
         match slots.last_mut() {
-            Some(slot) if time < end => slot.add(value),
+            Some(slot) if time < end => {
+                sum.add(value);
+                slot.add(value, &sum);
+            }
             Some(_) | None => {
                 let start = time - time.rem_euclid(step.millis());
                 end = start.saturating_add(step.millis());
                 slots.push(Slot::of_one(start, step, value));
+                sum = Sum::from(value);
             }
         }
     }

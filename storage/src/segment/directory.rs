@@ -38,7 +38,7 @@ pub(crate) struct SeriesEntry {
     pub(crate) count: u32,
     /// Half-open.
     pub(crate) times: TimeRange,
-    /// `None`: the block holds a value that is not finite.
+    /// `None`: the block holds a value that is not finite, or their sum is not.
     pub(crate) summary: Option<Summary>,
     pub(crate) times_part: Extent,
     pub(crate) values_part: Extent,

@@ -112,7 +112,7 @@ impl Segment {
             let entries = directory::decode_rows(&bytes, group.entries)
                 .ok_or_else(|| self.corrupt("directory group", group.extent))?;
             found.extend(entries.into_iter().filter(|entry| {
-                overlaps(entry.times, range) && holds(places, entry.first, entry.last)
+                entry.times.overlaps(range) && holds(places, entry.first, entry.last)
             }));
         }
         Ok(found)
@@ -130,7 +130,7 @@ impl Segment {
             let entries = directory::decode_series(&bytes, group.entries)
                 .ok_or_else(|| self.corrupt("directory group", group.extent))?;
             found.extend(entries.into_iter().filter(|entry| {
-                overlaps(entry.times, range) && places.binary_search(&entry.place).is_ok()
+                entry.times.overlaps(range) && places.binary_search(&entry.place).is_ok()
             }));
         }
         Ok(found)
@@ -198,10 +198,6 @@ impl Drop for Segment {
     }
 }
 
-fn overlaps(a: TimeRange, b: TimeRange) -> bool {
-    a.start < b.end && b.start < a.end
-}
-
 /// Whether one of `places` (ascending) lies between `first` and `last`, both inside.
 fn holds(places: &[SeriesPlace], first: SeriesPlace, last: SeriesPlace) -> bool {
     let at = places.partition_point(|place| *place < first);
@@ -215,7 +211,7 @@ fn groups_with<'a>(
 ) -> impl Iterator<Item = &'a Group> {
     groups
         .iter()
-        .filter(move |group| overlaps(group.times, range) && holds(places, group.first, group.last))
+        .filter(move |group| group.times.overlaps(range) && holds(places, group.first, group.last))
 }
 
 pub(crate) fn decode_footer(

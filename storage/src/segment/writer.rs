@@ -18,6 +18,7 @@ use crate::block::{
 use crate::codec::Effort;
 use crate::error::Error;
 use crate::fail_point::{self, Point};
+use crate::files;
 use crate::merge::{Gathered, StoredBlock};
 use crate::model::{Sequence, TimeRange, Timestamp, ValueMeta};
 
@@ -349,7 +350,7 @@ impl SegmentWriter {
         fail_point::pass(Point::SegmentUnsynced);
         file.get_ref().sync_all().map_err(failed)?;
         fail_point::pass(Point::SegmentNameless);
-        sync_folders(&self.path)?;
+        files::sync_above(&self.path)?;
         fail_point::pass(Point::SegmentSynced);
         self.file = None;
         Ok(())
@@ -366,22 +367,12 @@ impl Drop for SegmentWriter {
     }
 }
 
-/// Syncs the folder of a file and those above it up to the data directory, which may be new as well.
-fn sync_folders(path: &Path) -> Result<(), Error> {
-    for folder in path.ancestors().skip(1).take(4) {
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(|source| Error::io(folder, &source))?;
-    }
-    Ok(())
-}
-
 fn end_after(last: i64) -> Timestamp {
     Timestamp::from_millis(last).plus_millis(1)
 }
 
 fn unite(all: Option<TimeRange>, span: TimeRange) -> TimeRange {
-    all.map_or(span, |all| TimeRange::new(all.start.min(span.start), all.end.max(span.end)))
+    all.map_or(span, |all| all.unite(span))
 }
 
 fn group(first: SeriesPlace, last: SeriesPlace, times: Option<TimeRange>, entries: usize) -> Group {

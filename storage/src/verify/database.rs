@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::Progress;
 use super::problem::{Affected, Findings, Part};
+use super::reading::Reading;
 use super::record_log;
 use crate::error::Error;
 use crate::key::{Fact, Family, Key};
@@ -19,7 +19,7 @@ pub(crate) fn check(
     kv: &Kv,
     folder: &Path,
     findings: &Findings,
-    progress: &Progress<'_>,
+    reading: &Reading<'_>,
 ) -> Result<u64, Error> {
     let files = kv.files()?;
     let mut bytes = 0;
@@ -42,7 +42,7 @@ pub(crate) fn check(
             }
         }
         bytes += family_bytes;
-        progress.add(family_bytes);
+        reading.add(family_bytes);
     }
     Ok(bytes)
 }

@@ -30,6 +30,22 @@ pub(crate) struct Difference {
     pub(crate) found: RoaringBitmap,
 }
 
+impl Difference {
+    /// Whose list it is.
+    pub(crate) fn tenant(&self) -> Option<TenantId> {
+        match self.family {
+            Family::Posting => key::decode_posting_tenant(&self.key),
+            Family::Meta
+            | Family::Series
+            | Family::Activity
+            | Family::Wal
+            | Family::Manifest
+            | Family::Record
+            | Family::Journal => key::decode_hash(&self.key).map(|(tenant, _)| tenant),
+        }
+    }
+}
+
 /// What the check has found out of the index.
 #[derive(Default)]
 pub(crate) struct Indexed {
@@ -267,28 +283,17 @@ fn differences(
 
 fn report_difference(difference: &Difference, findings: &Findings) {
     let Difference { family, key, wanted, found } = difference;
-    let (tenant, place) = match family {
-        Family::Posting => {
-            let tenant = key::decode_posting_tenant(key);
-            let pair = key::decode_posting(key).unwrap_or_default();
-            let place = if pair.0.is_empty() {
-                format!("posting list of metric {}", pair.1)
-            } else {
-                format!("posting list of {}={}", pair.0, pair.1)
-            };
-            (tenant, place)
+    let tenant = difference.tenant();
+    let place = if *family == Family::Posting {
+        let (name, value) = key::decode_posting(key).unwrap_or_default();
+        if name.is_empty() {
+            format!("posting list of metric {value}")
+        } else {
+            format!("posting list of {name}={value}")
         }
-        Family::Meta
-        | Family::Series
-        | Family::Activity
-        | Family::Wal
-        | Family::Manifest
-        | Family::Record
-        | Family::Journal => {
-            let decoded = key::decode_hash(key);
-            let hash = decoded.map_or(0, |(_, hash)| hash);
-            (decoded.map(|(tenant, _)| tenant), format!("series with hash {hash:032x}"))
-        }
+    } else {
+        let hash = key::decode_hash(key).map_or(0, |(_, hash)| hash);
+        format!("series with hash {hash:032x}")
     };
     for (ids, what) in [(wanted - found, "lacks"), (found - wanted, "has too many:")] {
         if let (Some(first), Some(last)) = (ids.min(), ids.max()) {

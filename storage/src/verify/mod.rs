@@ -3,25 +3,31 @@
 //! by group, and the index is compared by sums.
 
 mod database;
+mod flaw;
 mod forgotten;
 mod index;
+mod journal;
 mod log;
 mod problem;
+mod reading;
 mod record_log;
 mod segments;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use roaring::RoaringBitmap;
 
+pub(crate) use flaw::{Tally, Wrong, rows};
 pub(crate) use forgotten::{BadEntry, Removed, tombstones};
 pub(crate) use index::{Inactive, Indexed};
+pub(crate) use journal::flaws;
 pub(crate) use log::Logged;
 pub(crate) use problem::Findings;
 pub use problem::{Affected, Part, Problem};
+use reading::Reading;
 pub(crate) use segments::{Known, Present, of_group, of_rows, of_series, read_rows, read_series};
 
 use crate::error::Error;
@@ -55,6 +61,10 @@ pub struct Verified {
     pub log_records: u64,
     /// Rows in them.
     pub log_rows: u64,
+    /// Entries of journals.
+    pub journal_entries: u64,
+    /// Terms, ids and words of journals.
+    pub journal_rows: u64,
     /// Bytes of RocksDB's tables.
     pub database_bytes: u64,
 }
@@ -94,25 +104,6 @@ impl Verification {
     }
 }
 
-/// How far a reading has come. Called from several threads.
-pub struct Progress<'a> {
-    done: AtomicU64,
-    total: u64,
-    report: &'a (dyn Fn(u64, u64) + Sync),
-}
-
-impl<'a> Progress<'a> {
-    /// Tells `report` of bytes done, and in all.
-    pub fn new(total: u64, report: &'a (dyn Fn(u64, u64) + Sync)) -> Self {
-        Progress { done: AtomicU64::new(0), total, report }
-    }
-
-    pub(crate) fn add(&self, bytes: u64) {
-        let done = self.done.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        (self.report)(done, self.total);
-    }
-}
-
 /// Everything a verification has found out, also for a repair.
 pub(crate) struct Examination {
     pub(crate) verified: Verified,
@@ -127,6 +118,8 @@ pub(crate) struct Examination {
     pub(crate) indexed: Option<Indexed>,
     pub(crate) inactive: Vec<Inactive>,
     pub(crate) logged: Option<Logged>,
+    /// What of the journals is not as it must be, if anything is.
+    pub(crate) journals: Option<journal::Doubt>,
     /// Series with rows and without a definition.
     pub(crate) undefined: BTreeMap<TenantId, RoaringBitmap>,
     /// Entries about retention and deletion that do not decode.
@@ -172,6 +165,7 @@ pub(crate) fn examine(
         indexed: None,
         inactive: Vec::new(),
         logged: None,
+        journals: None,
         undefined: BTreeMap::new(),
         bad_memories: Vec::new(),
         removed: Removed::read(None, &offline.directory)?,
@@ -199,11 +193,11 @@ pub(crate) fn examine(
     let database_bytes =
         kv.map_or(0, |kv| kv.files().map_or(0, |files| files.iter().map(|file| file.bytes).sum()));
     let total = examination.segments.iter().map(|(_, facts)| facts.bytes).sum::<u64>();
-    let progress = Progress::new(total.saturating_add(database_bytes), report);
+    let reading = Reading::new(total.saturating_add(database_bytes), report);
     if let Some(kv) = kv {
         let before = examination.findings.count();
         let folder = offline::database(&offline.directory);
-        match database::check(kv, &folder, &examination.findings, &progress) {
+        match database::check(kv, &folder, &examination.findings, &reading) {
             Ok(bytes) => examination.verified.database_bytes = bytes,
             Err(error) => {
                 examination.findings.error(Part::Database, &error, Affected::default());
@@ -219,7 +213,7 @@ pub(crate) fn examine(
         examination.database_damaged = true;
         readable = None;
     }
-    let present = examination.read_segments(&offline.directory, readable, &progress);
+    let present = examination.read_segments(&offline.directory, readable, &reading);
     if readable.is_none() {
         let what = "not compared with anything, because RocksDB cannot be read";
         examination.findings.add(Part::Definition, "index and log", what, Affected::default());
@@ -325,7 +319,7 @@ impl Examination {
         &mut self,
         directory: &Path,
         kv: Option<&Kv>,
-        progress: &Progress<'_>,
+        reading: &Reading<'_>,
     ) -> Present {
         let definitions = kv.map(|kv| move |places: &[SeriesPlace]| canonicals(kv, places));
         let definitions = definitions.as_ref().map(|found| found as &segments::Definitions<'_>);
@@ -337,7 +331,7 @@ impl Examination {
         let work = || {
             while let Some((address, facts)) = listed.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let (checked, whole) =
-                    one_segment(directory, address, facts, &known, findings, progress);
+                    one_segment(directory, address, facts, &known, findings, reading);
                 let mut all = all.lock().expect("no code panics while it holds the sums");
                 if !whole {
                     all.2.insert(address.number);
@@ -389,6 +383,7 @@ impl Examination {
         }
         self.indexed = Some(indexed);
         self.logged = Some(logged);
+        self.journals = journal::check(kv, findings, &mut self.verified)?;
         Ok(())
     }
 }
@@ -400,7 +395,7 @@ fn one_segment(
     facts: &SegmentFacts,
     known: &Known<'_>,
     findings: &Findings,
-    progress: &Progress<'_>,
+    reading: &Reading<'_>,
 ) -> (Option<segments::Checked>, bool) {
     let all =
         Affected { samples: Some(facts.samples), times: Some(facts.times), ..Affected::default() };
@@ -412,7 +407,7 @@ fn one_segment(
             of_this.error(Part::Segment, &error, all);
             None
         }
-        Ok(segment) => Some(segments::check(&segment, known, &of_this, progress)),
+        Ok(segment) => Some(segments::check(&segment, known, &of_this, reading)),
         Err(error) => {
             let moved = directory.join(offline::QUARANTINE).join(address.below());
             if moved.is_file() {
@@ -457,7 +452,7 @@ pub(crate) fn verify_open(shared: &Shared) -> Result<Verified, Error> {
 pub(crate) fn verify_live(shared: &Shared) -> Result<Verified, Error> {
     let moment = shared.live.moment();
     let mut verified = Verified::default();
-    let progress = Progress::new(0, &|_, _| {});
+    let reading = Reading::new(0, &|_, _| {});
     let definitions = |places: &[SeriesPlace]| canonicals(&shared.kv, places);
     let removed = |tenant: TenantId| {
         tenant.number() <= shared.index.removed_upto()
@@ -466,7 +461,7 @@ pub(crate) fn verify_live(shared: &Shared) -> Result<Verified, Error> {
     let known = Known { definitions: Some(&definitions), removed: &removed };
     for segment in moment.segments.iter().chain(moment.rollups.iter()) {
         let findings = Findings::default();
-        let checked = segments::check(segment, &known, &findings, &progress);
+        let checked = segments::check(segment, &known, &findings, &reading);
         for ((tenant, _), ids) in &checked.present {
             undefined(shared, segment, *tenant, ids)?;
         }

@@ -39,6 +39,8 @@ pub enum Part {
     Activity,
     /// The log.
     Log,
+    /// Events and the history of alarms.
+    Journal,
 }
 
 impl Part {
@@ -61,6 +63,7 @@ impl Part {
             Part::Posting => "posting",
             Part::Activity => "activity",
             Part::Log => "log",
+            Part::Journal => "journal",
         }
     }
 }

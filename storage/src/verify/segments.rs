@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use roaring::RoaringBitmap;
 
+use super::Verified;
 use super::problem::{Affected, Findings, Part};
-use super::{Progress, Verified};
+use super::reading::Reading;
 use crate::block::row::Rows;
 use crate::block::series;
 use crate::error::Error;
@@ -50,14 +51,14 @@ pub(crate) fn check(
     segment: &Segment,
     known: &Known<'_>,
     findings: &Findings,
-    progress: &Progress<'_>,
+    reading: &Reading<'_>,
 ) -> Checked {
     let mut checked = Checked { accounted: segment.frame_bytes(), ..Checked::default() };
     checked.verified.segments = 1;
     checked.verified.bytes = segment.facts.bytes;
     for group in segment.row_groups() {
         match segment.row_group(group) {
-            Ok(entries) => checked.row_group(segment, group, &entries, findings, progress),
+            Ok(entries) => checked.row_group(segment, group, &entries, findings, reading),
             Err(error) => checked.lost_group(group, &error, findings),
         }
         checked.accounted += u64::from(group.extent.length);
@@ -65,7 +66,7 @@ pub(crate) fn check(
     checked.last = None;
     for group in segment.series_groups() {
         match segment.series_group(group) {
-            Ok(entries) => checked.series_group(segment, group, &entries, findings, progress),
+            Ok(entries) => checked.series_group(segment, group, &entries, findings, reading),
             Err(error) => checked.lost_group(group, &error, findings),
         }
         checked.accounted += u64::from(group.extent.length);
@@ -193,7 +194,7 @@ impl Checked {
             self.last = Some(last);
             span =
                 Some(span.map_or((first, last, times), |(begin, _, all)| {
-                    (begin, last, unite(all, times))
+                    (begin, last, all.unite(times))
                 }));
         }
         if span != Some((group.first, group.last, group.times)) {
@@ -201,7 +202,7 @@ impl Checked {
             findings.error(Part::Directory, &error, of_group(group));
         }
         if let Some((_, _, times)) = span {
-            self.times = Some(self.times.map_or(times, |all| unite(all, times)));
+            self.times = Some(self.times.map_or(times, |all| all.unite(times)));
         }
     }
 
@@ -211,7 +212,7 @@ impl Checked {
         group: &Group,
         entries: &[RowEntry],
         findings: &Findings,
-        progress: &Progress<'_>,
+        reading: &Reading<'_>,
     ) {
         let spans = entries.iter().map(|entry| (entry.first, entry.last, entry.times));
         self.group(segment, group, spans, findings);
@@ -228,7 +229,7 @@ impl Checked {
                     findings.error(Part::Block, &error, of_rows(entry));
                 }
             }
-            progress.add(u64::from(entry.extent.length));
+            reading.add(u64::from(entry.extent.length));
         }
     }
 
@@ -254,7 +255,7 @@ impl Checked {
         group: &Group,
         entries: &[SeriesEntry],
         findings: &Findings,
-        progress: &Progress<'_>,
+        reading: &Reading<'_>,
     ) {
         let spans = entries.iter().map(|entry| (entry.place, entry.place, entry.times));
         self.group(segment, group, spans, findings);
@@ -276,7 +277,7 @@ impl Checked {
                     findings.error(Part::Block, &error, of_series(entry));
                 }
             }
-            progress.add(bytes);
+            reading.add(bytes);
         }
     }
 
@@ -369,8 +370,4 @@ fn day_of(segment: &Segment, time: i64) -> i32 {
         SAMPLES => partition_of(time),
         _ => segment.address.partition,
     }
-}
-
-fn unite(a: TimeRange, b: TimeRange) -> TimeRange {
-    TimeRange::new(a.start.min(b.start), a.end.max(b.end))
 }

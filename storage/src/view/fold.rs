@@ -97,9 +97,7 @@ fn take_summaries(
     let alone = |at: usize, span: TimeRange| {
         let next = loose.partition_point(|&time| time < span.start.millis());
         let rows_inside = loose.get(next).is_some_and(|&time| time < span.end.millis());
-        let overlaps = |(other, b): (usize, &TimeRange)| {
-            other != at && b.start < span.end && span.start < b.end
-        };
+        let overlaps = |(other, b): (usize, &TimeRange)| other != at && b.overlaps(span);
         !rows_inside && !spans.iter().enumerate().any(overlaps)
     };
     let mut summaries = Vec::new();

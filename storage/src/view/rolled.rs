@@ -75,10 +75,7 @@ impl View {
         for &(tier, day) in self.moment.rolled.keys() {
             let span = rollup::span_of(day);
             let Some(step) = RollupStep::of_tier(tier) else { continue };
-            if span.end <= range.start
-                || range.end <= span.start
-                || self.shared.live.has_gap(tier, day)
-            {
+            if !span.overlaps(range) || self.shared.live.has_gap(tier, day) {
                 continue;
             }
             let own = sieve.tombstones().iter().map(Arc::as_ref);
@@ -104,9 +101,7 @@ impl View {
             let span = rollup::span_of(day);
             parts.iter().any(|part| match part {
                 Part::Raw(_) => false,
-                Part::Rolled { step: of, range, .. } => {
-                    *of == step && range.start < span.end && span.start < range.end
-                }
+                Part::Rolled { step: of, range, .. } => *of == step && range.overlaps(span),
             })
         };
         if !parts.iter().any(|part| matches!(part, Part::Rolled { .. })) {

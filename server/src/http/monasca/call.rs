@@ -8,7 +8,8 @@ use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use moneta_storage::model::TenantId;
 
-use crate::http::Services;
+use crate::auth::Caller;
+use crate::http::{OverTls, Services};
 use crate::security;
 use crate::status::Failure;
 use crate::wire::links::Place;
@@ -24,6 +25,8 @@ pub(crate) struct Call {
     /// Where it was sent, and its parameters.
     pub(crate) place: Place,
     tenant: String,
+    /// Whether it may act for another tenant.
+    delegates: bool,
 }
 
 impl Call {
@@ -47,17 +50,21 @@ impl Call {
         self.services.store.find_tenant(&self.tenant)
     }
 
-    /// The tenant that a call on metrics acts on, if it has stored anything yet. Callers are
-    /// trusted as long as there is no authentication, so `tenant_id` is always honoured.
+    /// The tenant that a call on metrics acts on, if it has stored anything yet.
     pub(crate) fn acting_tenant(&self) -> Result<Option<TenantId>, Failure> {
         Ok(self.services.store.find_tenant(self.acting_name()?))
     }
 
-    /// The name of that tenant.
+    /// The name of that tenant: `tenant_id` for those who may act for others. For those who may not it is
+    /// as if it was not there, as clients of Monasca expect.
     pub(crate) fn acting_name(&self) -> Result<&str, Failure> {
         let Some(name) = self.parameters().one("tenant_id")? else {
             return Ok(&self.tenant);
         };
+        if !self.delegates {
+            tracing::debug!(caller = %self.tenant, "tenant_id of a caller that is no delegate");
+            return Ok(&self.tenant);
+        }
         check_tenant(name)?;
         Ok(name)
     }
@@ -96,19 +103,22 @@ impl FromRequestParts<Arc<Services>> for Call {
         parts: &mut Parts,
         services: &Arc<Services>,
     ) -> Result<Self, Failure> {
-        Ok(Call {
-            services: Arc::clone(services),
-            place: place(parts)?,
-            tenant: tenant_name(&parts.headers)?,
-        })
+        let place = place(parts)?;
+        // Without authentication callers are trusted.
+        let (tenant, delegates) = match parts.extensions.get::<Caller>() {
+            Some(caller) => (caller.tenant.to_string(), caller.granted.delegates()),
+            None => (tenant_name(&parts.headers)?, true),
+        };
+        Ok(Call { services: Arc::clone(services), place, tenant, delegates })
     }
 }
 
 /// Where a request was sent.
 pub(crate) fn place(parts: &Parts) -> Result<Place, Failure> {
     let host = security::host(&parts.uri, &parts.headers)?.unwrap_or("localhost");
+    let scheme = if parts.extensions.get::<OverTls>().is_some() { "https" } else { "http" };
     Ok(Place {
-        origin: format!("http://{host}"),
+        origin: format!("{scheme}://{host}"),
         path: parts.uri.path().to_owned(),
         parameters: Parameters::parse(parts.uri.query().unwrap_or_default()),
     })

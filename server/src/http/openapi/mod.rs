@@ -79,6 +79,8 @@ fn document<'a, S: 'a>(routes: impl Iterator<Item = &'a Route<S>>) -> Value {
             "schemas": schemas(),
             "securitySchemes": {
                 "token": {"type": "apiKey", "in": "header", "name": "X-Auth-Token"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "basic": {"type": "http", "scheme": "basic", "description": "The password is the token"},
             },
         },
     })
@@ -125,7 +127,11 @@ fn operation_of(path: &str, method: &Method, right: Right, told: &Operation) -> 
         if let Some(content) = told.body.shown() {
             fields.insert("requestBody".to_owned(), json!({"required": true, "content": content}));
         }
-        let security = if right == Right::Open { json!([]) } else { json!([{"token": []}]) };
+        let security = if right == Right::Open {
+            json!([])
+        } else {
+            json!([{"token": []}, {"bearer": []}, {"basic": []}])
+        };
         fields.insert("security".to_owned(), security);
     }
     operation

@@ -1,21 +1,13 @@
 //! Every operation is described, with schemas that are there.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::*;
-use crate::http::{Services, admin, monasca, own};
-
-fn all() -> Vec<Route<Arc<Services>>> {
-    let mut routes = monasca::routes();
-    routes.extend(own::routes());
-    routes.extend(admin::routes());
-    described(routes)
-}
+use crate::http::all_routes;
 
 #[test]
 fn every_operation_of_every_route_is_described() {
-    let routes = all();
+    let routes = all_routes();
     for route in &routes {
         for (method, _) in &route.rights {
             let told = route.told.iter().filter(|(of, _)| of == method).count();
@@ -35,7 +27,7 @@ fn every_operation_of_every_route_is_described() {
 
 #[test]
 fn operations_have_names_of_their_own() {
-    let document = document(all().iter());
+    let document = document(all_routes().iter());
     let mut names = BTreeSet::new();
     for operation in document["paths"].as_object().unwrap().values().flat_map(values) {
         assert!(names.insert(operation["operationId"].to_string()), "{operation}");
@@ -48,7 +40,7 @@ fn values(of: &Value) -> impl Iterator<Item = &Value> {
 
 #[test]
 fn schemas_that_are_named_are_there_and_the_others_are_not() {
-    let document = document(all().iter());
+    let document = document(all_routes().iter());
     let known: BTreeSet<&String> =
         document["components"]["schemas"].as_object().unwrap().keys().collect();
     assert!(known.len() > 40);
@@ -63,7 +55,7 @@ fn schemas_that_are_named_are_there_and_the_others_are_not() {
 
 #[test]
 fn parameters_say_what_they_are() {
-    let document = document(all().iter());
+    let document = document(all_routes().iter());
     let measurements = &document["paths"]["/v2.0/metrics/measurements"]["get"];
     let find = |name: &str| {
         let mut all = measurements["parameters"].as_array().unwrap().iter();
@@ -72,7 +64,7 @@ fn parameters_say_what_they_are() {
     assert_eq!(find("name")["required"], true);
     assert_eq!(find("limit")["schema"], json!({"type": "integer", "minimum": 1}));
     let security = |path: &str| document["paths"][path]["get"]["security"].clone();
-    assert_eq!(security("/v2.0/alarms"), json!([{"token": []}]));
+    assert_eq!(security("/v2.0/alarms")[0], json!({"token": []}));
     assert_eq!(security("/health"), json!([]));
     let one = &document["paths"]["/v2.0/alarms/{id}"]["get"]["parameters"];
     assert_eq!((&one[0]["name"], &one[0]["in"]), (&json!("id"), &json!("path")));

@@ -112,12 +112,7 @@ fn check_entry(name: &str, part: Part, key: &Key<'_>) {
     store.flush().unwrap();
     let before = answers(&store);
     drop(store);
-    {
-        let kv = Kv::open(&offline::database(&folder.0), &offline::sizes()).unwrap();
-        let mut batch = Batch::default();
-        batch.put(key, vec![7]);
-        kv.commit(batch, Sync::Disk).unwrap();
-    }
+    change(&folder.0, |_, batch| batch.put(key, vec![7]));
     let found = verify(&folder.0, &|_, _| {}).unwrap().problems;
     assert_eq!(found.iter().map(|found| found.part).collect::<Vec<_>>(), [part], "{found:?}");
     let repaired = repair(&folder.0, Mode::Apply, &|_, _| {}).unwrap();

@@ -1,0 +1,315 @@
+//! Who is let in: every operation, with every kind of token.
+
+use std::collections::BTreeSet;
+
+use moneta_server::{NewToken, TokenFile, operations};
+use moneta_storage::model::Timestamp;
+use serde_json::{Value, json};
+
+use crate::server::{Answer, MINUTE, NOW, Server, exchange, measured};
+
+/// What only the tenant `theirs` has in its names.
+const MARK: &str = "theirsecret";
+
+struct Guarded {
+    server: Server,
+    file: TokenFile,
+}
+
+impl Guarded {
+    async fn start() -> Self {
+        let server = Server::start_with(&[("auth.mode", "tokens")]).await;
+        let file = TokenFile::at(&server.folder.path().join("tokens.toml"));
+        Guarded { server, file }
+    }
+
+    fn token(&self, tenant: &str, roles: &[&str]) -> String {
+        let roles = roles.iter().map(|role| (*role).to_owned()).collect();
+        let new = NewToken { tenant: tenant.into(), roles, note: String::new(), expires: None };
+        self.file.create(new, Timestamp::from_millis(NOW)).unwrap().0
+    }
+
+    async fn call(&self, token: Option<&str>, method: &str, target: &str, body: &str) -> Answer {
+        let mut headers = vec![("content-type", "application/json")];
+        headers.extend(token.map(|token| ("x-auth-token", token)));
+        exchange(self.server.running.address(), method, target, &headers, body).await
+    }
+
+    /// A tenant with something of everything. Returns what stands for `{id}`, by path.
+    async fn fill(&self, token: &str) -> Vec<(&'static str, String)> {
+        let made = async |target: &str, body: Value, want: u16| {
+            let answer = self.call(Some(token), "POST", target, &body.to_string()).await;
+            assert_eq!(answer.status, want, "{target}: {}", answer.body);
+            answer.body["id"].as_str().unwrap_or_default().to_owned()
+        };
+        let metric = measured(&format!("{MARK}.idle"), MARK, 0, MINUTE, 4);
+        made("/v2.0/metrics", metric, 204).await;
+        let method = json!({"name": MARK, "type": "WEBHOOK", "address": "http://127.0.0.1:9/"});
+        let method = made("/v2.0/notification-methods", method, 201).await;
+        let expression = format!("max({MARK}.idle) > 90");
+        let definition = json!({"name": MARK, "expression": expression});
+        let definition = made("/v2.0/alarm-definitions", definition, 201).await;
+        // One that comes after the definition makes the alarm.
+        let later = measured(&format!("{MARK}.idle"), MARK, 4 * MINUTE, MINUTE, 1);
+        made("/v2.0/metrics", later, 204).await;
+        let mut alarm = String::new();
+        for _ in 0..500 {
+            let alarms = self.call(Some(token), "GET", "/v2.0/alarms", "").await.body;
+            alarm = alarms["elements"][0]["id"].as_str().unwrap_or_default().to_owned();
+            if !alarm.is_empty() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        assert!(!alarm.is_empty(), "there is an alarm");
+        vec![
+            ("/v2.0/alarm-definitions/", definition),
+            ("/v2.0/alarms/", alarm),
+            ("/v2.0/notification-methods/", method),
+            ("/admin/tenants/", "theirs".to_owned()),
+            ("/admin/deletions/", "1".to_owned()),
+        ]
+    }
+
+    /// Everything a tenant sees of itself.
+    async fn seen(&self, token: &str) -> Vec<Value> {
+        let mut all = Vec::new();
+        for target in [
+            "/v2.0/metrics",
+            &format!("/v2.0/metrics/measurements?name={MARK}.idle&start_time=2026-01-01"),
+            "/v2.0/alarm-definitions",
+            "/v2.0/alarms",
+            "/v2.0/notification-methods",
+        ] {
+            let answer = self.call(Some(token), "GET", target, "").await;
+            assert_eq!(answer.status, 200, "{target}: {}", answer.body);
+            assert!(answer.body.to_string().contains(MARK), "{target}: {}", answer.body);
+            all.push(answer.body["elements"].clone());
+        }
+        all
+    }
+}
+
+/// A request for an operation: what its path needs, and a body that would do something.
+fn request(path: &str, ids: &[(&str, String)]) -> (String, String) {
+    let mut target = path.to_owned();
+    if let Some((start, rest)) = path.split_once('{') {
+        let (_, rest) = rest.split_once('}').unwrap();
+        let id = ids.iter().find(|(prefix, _)| *prefix == start);
+        let (_, id) = id.unwrap_or_else(|| panic!("{path}: say here what stands for its part"));
+        target = format!("{start}{id}{rest}");
+    }
+    let query = format!(
+        "?name={MARK}.idle&start_time=2026-01-01&statistics=avg&dimension_name=hostname\
+         &tenant_id=theirs&tenant=theirs&metric={MARK}.idle&merge_metrics=true"
+    );
+    let body = json!({
+        "name": format!("{MARK}.idle"), "timestamp": NOW, "value": 99,
+        "dimensions": {"hostname": "x"}, "expression": "max(a) > 1", "state": "OK",
+        "lifecycle_state": "x", "link": "x", "type": "WEBHOOK", "address": "http://127.0.0.1:9/",
+    });
+    (format!("{target}{query}"), body.to_string())
+}
+
+/// A new operation is called here too, as it is in the list; one with a part of its own in its path
+/// fails until the test knows what stands for it.
+#[tokio::test]
+async fn no_operation_shows_or_changes_what_is_anothers() {
+    let guarded = Guarded::start().await;
+    let theirs = guarded.token("theirs", &["monasca-user"]);
+    let ids = guarded.fill(&theirs).await;
+    let before = guarded.seen(&theirs).await;
+    let all_but_admin = ["monasca-user", "monasca-read-only-user", "monasca-agent"];
+    let ours = guarded.token("ours", &all_but_admin);
+    for (method, path) in operations() {
+        let (target, body) = request(path, &ids);
+        let answer = guarded.call(Some(&ours), &method, &target, &body).await;
+        let text = answer.body.to_string();
+        // What was asked for is repeated in links.
+        let elements = answer.body.get("elements").unwrap_or(&answer.body);
+        let shown = match answer.status {
+            200..=299 if path == "/v2.0/metrics" && method == "GET" => elements.to_string(),
+            200..=299 => elements.to_string(),
+            _ => String::new(),
+        };
+        let own_write = path.ends_with("/alarm-definitions") || path.ends_with("-methods");
+        let may_show = method == "POST" && own_write;
+        // Our own write to /v2.0/metrics has the same name.
+        let told_of_own = shown.contains(&format!("{MARK}.idle")) && !shown.contains("theirs\"");
+        assert!(may_show || !shown.contains(&format!("\"{MARK}\"")), "{method} {path}: {text}");
+        assert!(told_of_own || may_show || !shown.contains(MARK), "{method} {path}: {text}");
+        if path.starts_with("/admin") || path == "/metrics" {
+            assert_eq!(answer.status, 401, "{method} {path}: {text}");
+        }
+    }
+    assert_eq!(guarded.seen(&theirs).await, before);
+    guarded.server.stop().await;
+}
+
+#[tokio::test]
+async fn without_a_token_that_is_known_only_the_watch_and_readers_of_docs_are_answered() {
+    let guarded = Guarded::start().await;
+    let theirs = guarded.token("theirs", &["monasca-user"]);
+    let ids = guarded.fill(&theirs).await;
+    let mut open = BTreeSet::new();
+    for (method, path) in operations() {
+        let (target, body) = request(path, &ids);
+        for token in [None, Some("mnt_nobody")] {
+            let answer = guarded.call(token, &method, &target, &body).await;
+            if answer.status != 401 {
+                open.insert(path);
+                continue;
+            }
+            let challenge = answer.header("www-authenticate");
+            assert_eq!(challenge, Some("Bearer realm=\"moneta\""), "{method} {path}");
+            if method != "HEAD" {
+                assert_eq!(answer.body["title"], "Unauthorized");
+                assert_eq!(answer.body["error"]["code"], 401);
+            }
+        }
+    }
+    let want = ["/docs", "/health", "/healthcheck", "/openapi.json", "/ready"];
+    assert_eq!(open.into_iter().collect::<Vec<_>>(), want);
+    for target in ["/v2.0/nothing", "/nothing"] {
+        assert_eq!(guarded.call(None, "GET", target, "").await.status, 401, "{target}");
+    }
+    // Without a body of the answer to tell from.
+    assert_eq!(guarded.call(None, "OPTIONS", "/v2.0/metrics", "").await.status, 401);
+    guarded.server.stop().await;
+}
+
+#[tokio::test]
+async fn roles_grant_what_the_matrix_says() {
+    let guarded = Guarded::start().await;
+    let user = guarded.token("t", &["monasca-user"]);
+    guarded.fill(&user).await;
+    let metric = measured("cpu.idle", "h", 0, MINUTE, 1).to_string();
+    let definition = json!({"name": "d", "expression": "max(a) > 1"}).to_string();
+    let check = async |roles: &[&str], want: [u16; 6]| {
+        let token = guarded.token("t", roles);
+        let mut got = Vec::new();
+        for (method, target, body) in [
+            ("GET", "/v2.0", ""),
+            ("GET", "/v2.0/alarms", ""),
+            ("POST", "/v2.0/metrics", metric.as_str()),
+            ("POST", "/v2.0/logs", "{}"),
+            ("POST", "/v2.0/alarm-definitions", definition.as_str()),
+            ("GET", "/admin/tenants", ""),
+        ] {
+            let answer = guarded.call(Some(&token), method, target, body).await;
+            if answer.status == 401 {
+                assert_eq!(answer.header("www-authenticate"), Some("Token"), "{target}");
+                assert_eq!(answer.body["title"], "Forbidden", "{target}");
+            }
+            got.push(answer.status);
+        }
+        assert_eq!(got, want, "{roles:?}");
+    };
+    check(&["nobody"], [200, 401, 401, 401, 401, 401]).await;
+    check(&["monasca-read-only-user"], [200, 200, 401, 401, 401, 401]).await;
+    check(&["monasca-agent"], [200, 401, 204, 501, 401, 401]).await;
+    check(&["Monasca-User"], [200, 200, 204, 501, 201, 401]).await;
+    check(&["admin"], [200, 401, 401, 501, 401, 200]).await;
+    guarded.server.stop().await;
+}
+
+/// `tenant_id` counts for delegates alone; for others it is as if it was not there. Headers that name a
+/// tenant or a role count for nobody.
+#[tokio::test]
+async fn a_delegate_acts_for_another_tenant() {
+    let guarded = Guarded::start().await;
+    let agent = guarded.token("one", &["monasca-agent"]);
+    let delegate = guarded.token("one", &["monasca-agent", "admin"]);
+    let write = async |token: &str, name: &str| {
+        let body = measured(name, "h", 0, MINUTE, 1).to_string();
+        let target = "/v2.0/metrics?tenant_id=two";
+        assert_eq!(guarded.call(Some(token), "POST", target, &body).await.status, 204);
+    };
+    write(&agent, "by.agent").await;
+    write(&delegate, "by.delegate").await;
+    let names = async |token: &str| {
+        let headers = [("x-auth-token", token), ("x-project-id", "two"), ("x-roles", "admin")];
+        let address = guarded.server.running.address();
+        let answer = exchange(address, "GET", "/v2.0/metrics/names", &headers, "").await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let elements = answer.body["elements"].as_array().unwrap().clone();
+        elements.iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&guarded.token("one", &["monasca-user"])).await, ["by.agent"]);
+    assert_eq!(names(&guarded.token("two", &["monasca-user"])).await, ["by.delegate"]);
+    guarded.server.stop().await;
+}
+
+#[tokio::test]
+async fn tokens_are_shown_in_the_ways_of_clients_and_end() {
+    let guarded = Guarded::start().await;
+    let token = guarded.token("t", &["monasca-user"]);
+    let check = async |name: &str, value: &str, want: u16| {
+        let address = guarded.server.running.address();
+        let answer = exchange(address, "GET", "/v2.0/metrics", &[(name, value)], "").await;
+        assert_eq!(answer.status, want, "{name}");
+    };
+    check("X-Auth-Token", &token, 200).await;
+    check("Authorization", &format!("Bearer {token}"), 200).await;
+    check("Authorization", &format!("Token {token}"), 200).await;
+    check("Authorization", &format!("Bearer {}", &token[1..]), 401).await;
+    let id = guarded.file.list().unwrap()[0].id.clone();
+    guarded.file.revoke(&id).unwrap().unwrap();
+    guarded.server.wait_until(1000);
+    check("X-Auth-Token", &token, 401).await;
+    guarded.server.stop().await;
+}
+
+/// Other machines may call, under any name, and pages of other origins have nothing to gain.
+#[tokio::test]
+async fn with_tokens_the_rules_for_trust_are_not_needed() {
+    let server = Server::start_with(&[("auth.mode", "tokens"), ("server.listen", "0.0.0.0:0")]);
+    let server = server.await;
+    let port = server.running.address().port();
+    let address = format!("127.0.0.1:{port}").parse().unwrap();
+    let answer = exchange(address, "GET", "/health", &[], "").await;
+    assert_eq!(answer.status, 200);
+    server.stop().await;
+}
+
+/// Also what links say of the server.
+#[tokio::test]
+async fn connections_may_be_tls() {
+    use rustls::pki_types::ServerName;
+
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let settings = [
+        ("server.tls.cert_file", cert.to_str().unwrap()),
+        ("server.tls.key_file", key.to_str().unwrap()),
+    ];
+    let server = Server::start_with(&settings).await;
+    let address = server.running.address();
+
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let client =
+        rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(client));
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut stream = connector.connect(name, stream).await.unwrap();
+    let request = b"GET /v2.0 HTTP/1.1\r\nhost: localhost:1\r\nconnection: close\r\n\r\n";
+    tokio::io::AsyncWriteExt::write_all(&mut stream, request).await.unwrap();
+    let mut answer = String::new();
+    tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    assert!(answer.contains("https://localhost:1/v2.0"), "{answer}");
+
+    // One that speaks no TLS gets nothing.
+    let mut plain = tokio::net::TcpStream::connect(address).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut plain, request).await.unwrap();
+    let mut answer = Vec::new();
+    // It may be cut off or told so in the words of TLS.
+    let _ = tokio::io::AsyncReadExt::read_to_end(&mut plain, &mut answer).await;
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    server.stop().await;
+}
