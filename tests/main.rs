@@ -44,6 +44,8 @@ mod model;
 #[cfg(test)]
 mod monasca_cli;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod power_cut;
 #[cfg(test)]
 mod random;

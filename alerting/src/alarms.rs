@@ -93,7 +93,7 @@ impl Alarms {
             let reason = format!("the thread of the alarms cannot start: {source}");
             Error::Store(moneta_storage::Error::Stopped { reason })
         })?;
-        let methods = Methods::open(store.records())?;
+        let methods = Methods::open(store.records(), store.clock())?;
         let shared = Shared {
             store,
             settings,
@@ -167,7 +167,8 @@ impl Alarms {
         self.call(move |service| {
             // Here, where a method is deleted as well: no deletion comes between.
             if let Some(text) = unknown_action(&methods, tenant, &spec)? {
-                return Err(Error::Invalid(text));
+                // Clients know one name of this mistake, whether they create or change.
+                return Err(Error::InvalidUpdate(text));
             }
             if service.engine.definitions(tenant).any(|other| other.spec.name == spec.name) {
                 let name = &spec.name;

@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use moneta_storage::clock::Clock;
 use moneta_storage::model::TenantId;
 use moneta_storage::record::{RecordKind, Records};
 use reqwest::Url;
@@ -33,18 +34,19 @@ pub struct Methods {
     /// Held from the check of a name to the commit that takes it, so that two requests cannot both
     /// take it. Changes are rare and readers do not need it.
     changing: Arc<Mutex<()>>,
+    clock: Arc<dyn Clock>,
 }
 
 #[expect(clippy::missing_errors_doc, reason = "every method fails as crate::Error says")]
 impl Methods {
-    /// The methods kept in `records`.
-    pub fn open(records: Records) -> Result<Self, Error> {
-        Ok(Methods::on(Arc::new(records)))
+    /// The methods kept in `records`; changes are stamped with the time of `clock`.
+    pub fn open(records: Records, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        Ok(Methods::on(Arc::new(records), clock))
     }
 
     /// The methods kept on a shelf.
-    pub(crate) fn on(shelf: Arc<dyn Shelf>) -> Self {
-        Methods { shelf, changing: Arc::default() }
+    pub(crate) fn on(shelf: Arc<dyn Shelf>, clock: Arc<dyn Clock>) -> Self {
+        Methods { shelf, changing: Arc::default(), clock }
     }
 
     /// Creates a method under a random id. `valid_periods` are the periods allowed besides 0.
@@ -57,12 +59,15 @@ impl Methods {
         period: u32,
         valid_periods: &[u32],
     ) -> Result<NotificationMethod, Error> {
+        let now = self.clock.now().millis();
         let method = NotificationMethod {
             id: uuid::Uuid::new_v4().to_string(),
             name: name.to_owned(),
             kind,
             address: address.to_owned(),
             period,
+            created_ms: now,
+            updated_ms: now,
         };
         check(&method, valid_periods)?;
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,7 +88,8 @@ impl Methods {
         Ok(method)
     }
 
-    /// Replaces name, kind, address and period of the method with this id.
+    /// Replaces name, kind, address and period of the method with this id; what `method` says of times is
+    /// not looked at.
     pub fn update(
         &self,
         tenant: TenantId,
@@ -92,9 +98,9 @@ impl Methods {
     ) -> Result<NotificationMethod, Error> {
         check(&method, valid_periods)?;
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.get(tenant, &method.id)?.is_none() {
+        let Some(stored) = self.get(tenant, &method.id)? else {
             return Err(not_found(&method.id));
-        }
+        };
         let others = self.list(tenant)?;
         let taken = others.iter().find(|other| other.name == method.name && other.id != method.id);
         if let Some(NotificationMethod { id, name, .. }) = taken {
@@ -102,6 +108,11 @@ impl Methods {
                 "A notification method with name {name} already exists with id {id}"
             )));
         }
+        let method = NotificationMethod {
+            created_ms: stored.created_ms,
+            updated_ms: self.clock.now().millis(),
+            ..method
+        };
         self.put(tenant, &method)?;
         Ok(method)
     }
@@ -232,13 +243,20 @@ fn check_period(period: u32, valid_periods: &[u32]) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use moneta_storage::clock::ManualClock;
+    use moneta_storage::model::Timestamp;
+
     use super::*;
     use crate::notify::shelf::MapShelf;
 
     const TENANT: TenantId = TenantId::new(1);
 
+    fn clock() -> Arc<ManualClock> {
+        ManualClock::at(Timestamp::from_millis(5000))
+    }
+
     fn methods() -> Methods {
-        Methods::on(Arc::new(MapShelf::default()))
+        Methods::on(Arc::new(MapShelf::default()), clock())
     }
 
     fn create(methods: &Methods, name: &str, address: &str, period: u32) -> Result<String, String> {
@@ -334,7 +352,7 @@ mod tests {
     #[test]
     fn lists_across_pages_by_id_up_to_the_limit() {
         let shelf = Arc::new(MapShelf::default());
-        let methods = Methods::on(shelf);
+        let methods = Methods::on(shelf, clock());
         for n in 0..METHODS_MAX {
             let id = format!("{n:05}");
             let method = NotificationMethod {
@@ -343,6 +361,8 @@ mod tests {
                 kind: MethodKind::Webhook,
                 address: "http://h".to_owned(),
                 period: 0,
+                created_ms: 0,
+                updated_ms: 0,
             };
             methods.put(TENANT, &method).unwrap();
         }
@@ -354,6 +374,23 @@ mod tests {
     }
 
     #[test]
+    fn changes_are_stamped_and_creation_is_kept() {
+        let clock = clock();
+        let methods = Methods::on(Arc::new(MapShelf::default()), clock.clone());
+        let made = methods.create(TENANT, "n", MethodKind::Webhook, "http://h", 0, &[]).unwrap();
+        assert_eq!((made.created_ms, made.updated_ms), (5000, 5000));
+        clock.set(Timestamp::from_millis(7000));
+        let mut claimed = made.clone();
+        (claimed.created_ms, claimed.updated_ms) = (1, 2);
+        let changed = methods.update(TENANT, claimed, &[]).unwrap();
+        assert_eq!((changed.created_ms, changed.updated_ms), (5000, 7000));
+        assert_eq!(methods.get(TENANT, &made.id).unwrap(), Some(changed));
+        let old = br#"{"id":"i","name":"n","kind":"WEBHOOK","address":"http://h","period":0}"#;
+        let old = decode(b"i", &[&[VERSION], old.as_slice()].concat()).unwrap();
+        assert_eq!((old.created_ms, old.updated_ms), (0, 0));
+    }
+
+    #[test]
     fn a_record_of_another_version_is_corrupt() {
         let method = NotificationMethod {
             id: "i".to_owned(),
@@ -361,6 +398,8 @@ mod tests {
             kind: MethodKind::Webhook,
             address: "http://h".to_owned(),
             period: 60,
+            created_ms: 1000,
+            updated_ms: 2000,
         };
         let mut value = encode(&method);
         assert_eq!(decode(b"i", &value).unwrap(), method);

@@ -252,4 +252,10 @@ pub struct NotificationMethod {
     pub address: String,
     /// Seconds between repeats; 0: none.
     pub period: u32,
+    /// When it was created, milliseconds since the epoch; 0 if that was before times were kept.
+    #[serde(default)]
+    pub created_ms: i64,
+    /// When it was last changed, likewise.
+    #[serde(default)]
+    pub updated_ms: i64,
 }

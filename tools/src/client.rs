@@ -85,7 +85,21 @@ pub(crate) struct Client {
     timeout: Duration,
 }
 
+/// What a server says, whatever it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    /// The status.
+    pub(crate) status: u16,
+    /// JSON; a text if it is none.
+    pub(crate) body: Value,
+}
+
 impl Connection {
+    /// A server that is not the usual one.
+    pub(crate) fn to(url: String, tenant: Option<String>, token: Option<String>) -> Self {
+        Connection { url, tenant, token }
+    }
+
     /// The server; nothing is sent yet.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
         let base = base_url(&self.url)?;
@@ -131,6 +145,18 @@ impl Client {
         }
         let text = self.send(Method::GET, url.clone(), None).await?;
         read_json(&url, &text)
+    }
+
+    /// GET of a path with its query as they stand; a refusal is an answer, too.
+    pub(crate) async fn ask(&self, target: &str) -> Result<Answer, RequestError> {
+        let address = format!("{}{target}", self.base.as_str().trim_end_matches('/'));
+        let url = Url::parse(&address).map_err(|error| RequestError::Unreachable {
+            url: address.clone(),
+            reason: error.to_string(),
+        })?;
+        let (status, text) = self.answer(Method::GET, url, &[], None).await?;
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Ok(Answer { status: status.as_u16(), body })
     }
 
     /// Every element of a list, all pages together.
@@ -215,6 +241,21 @@ impl Client {
         headers: &[(&'static str, &'static str)],
         body: Option<Vec<u8>>,
     ) -> Result<String, RequestError> {
+        let (status, text) = self.answer(method, url, headers, body).await?;
+        if status.is_success() {
+            Ok(text)
+        } else {
+            Err(RequestError::Refused { status, text: refusal(status, &text) })
+        }
+    }
+
+    async fn answer(
+        &self,
+        method: Method,
+        url: Url,
+        headers: &[(&'static str, &'static str)],
+        body: Option<Vec<u8>>,
+    ) -> Result<(StatusCode, String), RequestError> {
         let mut request = self.http.request(method, url.clone()).timeout(self.timeout);
         if let Some(tenant) = &self.tenant {
             request = request.header("X-Project-Id", tenant);
@@ -235,11 +276,7 @@ impl Client {
         let answer = request.send().await.map_err(unreachable)?;
         let status = answer.status();
         let text = answer.text().await.map_err(unreachable)?;
-        if status.is_success() {
-            Ok(text)
-        } else {
-            Err(RequestError::Refused { status, text: refusal(status, &text) })
-        }
+        Ok((status, text))
     }
 }
 

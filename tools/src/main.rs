@@ -1,7 +1,7 @@
 //! The `moneta` binary: `serve` runs the server, the other commands speak HTTP to one.
 //!
-//! Exit codes: 0 done; 1 failed; 2 wrong arguments or settings. `check`, `verify`, `repair`, `backup`
-//! and `restore` have more, see their help.
+//! Exit codes: 0 done; 1 failed; 2 wrong arguments or settings. `check`, `compare`, `verify`,
+//! `repair`, `backup` and `restore` have their own, see their help.
 
 #![forbid(unsafe_code)]
 
@@ -9,6 +9,7 @@ mod backup;
 mod cardinality;
 mod check;
 mod client;
+mod compare;
 mod delete;
 mod inspect;
 mod load;
@@ -58,6 +59,8 @@ enum Command {
     Write(write::Write),
     /// Prove that a server takes samples, raises an alarm and notifies, and how fast
     Check(check::Check),
+    /// Ask two Monasca APIs the same, and show where their answers differ
+    Compare(compare::Compare),
     /// Show where a tenant's series come from: by metric, dimension, value, hour
     Cardinality(cardinality::Cardinality),
     /// Send made-up samples as fast as a server takes them, and say what that cost
@@ -112,6 +115,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Query(query) => runtime.block_on(query.run()),
         Command::Write(write) => runtime.block_on(write.run()),
         Command::Check(check) => runtime.block_on(check.run()),
+        Command::Compare(compare) => runtime.block_on(compare.run()),
         Command::Cardinality(cardinality) => runtime.block_on(cardinality.run()),
         Command::Load(load) => runtime.block_on(load.run()),
         Command::Retention(retention) => runtime.block_on(retention.run()),

@@ -218,12 +218,8 @@ impl Parser<'_> {
         }
         loop {
             self.space();
-            let start = self.at;
+            // Of a name given twice the last value counts, as in the reference.
             let name = self.name("expected a dimension name", is_dimension_char)?;
-            if pairs.iter().any(|(have, _)| *have == name) {
-                self.at = start;
-                return Err(self.fail(format!("dimension {name} is given twice")));
-            }
             self.expect("=")?;
             self.space();
             let value = self.name("expected a dimension value", is_dimension_char)?;

@@ -18,7 +18,7 @@ fn open(directory: &std::path::Path) -> Store {
 }
 
 fn start(store: &Store) -> Notifier {
-    let methods = Methods::open(store.records()).unwrap();
+    let methods = Methods::open(store.records(), store.clock()).unwrap();
     let (settings, runtime) = (NotifySettings::default(), Handle::current());
     Notifier::start(store.clone(), methods, settings, runtime).unwrap()
 }
@@ -35,7 +35,7 @@ async fn a_committed_transition_reaches_its_methods_also_after_a_restart() {
     let receiver = Receiver::start(["200 OK"; 9]).await;
     let store = open(directory.path());
     let tenant = store.tenant("project").unwrap();
-    let methods = Methods::open(store.records()).unwrap();
+    let methods = Methods::open(store.records(), store.clock()).unwrap();
     let method = |name: &str| {
         let address = receiver.url(&format!("/{name}"));
         methods.create(tenant, name, MethodKind::Webhook, &address, 0, &[60]).unwrap().id

@@ -14,6 +14,7 @@ use moneta_storage::{Error, ErrorKind};
 use super::body::Payload;
 use super::commit::{SMALL_BODY_BYTES, reason, weight};
 use super::monasca::call::Call;
+use super::openapi::writes as told;
 use super::{Route, Services};
 use crate::auth::Right;
 use crate::ingest::complaints::Complaints;
@@ -36,9 +37,11 @@ const READ_AGAIN_MAX: usize = 3;
 /// The routes.
 pub(crate) fn routes() -> Vec<Route<Arc<Services>>> {
     vec![
-        Route::at("/write").post(Right::WriteMetrics, write),
-        Route::at("/api/v2/write").post(Right::WriteMetrics, write_to_bucket),
-        Route::at("/ping").get(Right::Open, ping),
+        Route::at("/write").post(Right::WriteMetrics, write).told(&told::WRITE),
+        Route::at("/api/v2/write")
+            .post(Right::WriteMetrics, write_to_bucket)
+            .told(&told::WRITE_TO_BUCKET),
+        Route::at("/ping").get(Right::Open, ping).told(&told::PING),
     ]
 }
 

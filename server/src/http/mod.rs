@@ -11,6 +11,7 @@ mod encoding;
 pub(crate) mod influx;
 pub(crate) mod listener;
 pub(crate) mod monasca;
+pub(crate) mod openapi;
 pub(crate) mod own;
 pub(crate) mod process;
 pub(crate) mod prometheus;
@@ -90,7 +91,7 @@ pub(crate) fn all_routes() -> Vec<Route<Arc<Services>>> {
     routes.extend(admin::routes());
     routes.extend(influx::routes());
     routes.extend(prometheus::routes());
-    routes
+    openapi::described(routes)
 }
 
 /// Paths that are answered however many requests there are. Whoever watches the server must not take

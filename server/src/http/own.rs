@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Serialize;
 
+use super::openapi::own as told;
 use super::{Route, Services};
 use crate::auth::Right;
 use crate::telemetry::Format;
@@ -65,9 +66,9 @@ impl Services {
 /// The routes.
 pub(crate) fn routes() -> Vec<Route<Arc<Services>>> {
     vec![
-        Route::at("/health").get(Right::Open, health),
-        Route::at("/ready").get(Right::Open, ready),
-        Route::at("/metrics").get(Right::Administer, metrics),
+        Route::at("/health").get(Right::Open, health).told(&told::HEALTH),
+        Route::at("/ready").get(Right::Open, ready).told(&told::READY),
+        Route::at("/metrics").get(Right::Administer, metrics).told(&told::METRICS),
     ]
 }
 

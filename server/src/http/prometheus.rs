@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, heade
 use super::body::RemoteWritePayload;
 use super::commit::{SMALL_BODY_BYTES, reason};
 use super::monasca::call::Call;
+use super::openapi::writes as told;
 use super::{Route, Services};
 use crate::auth::Right;
 use crate::ingest::remote_write::{Batch, Refusal, Version, decode};
@@ -32,7 +33,7 @@ static EXEMPLARS_WRITTEN: HeaderName =
 /// The routes: the one of Prometheus, and where other receivers have theirs.
 pub(crate) fn routes() -> Vec<Route<Arc<Services>>> {
     ["/api/v1/write", "/api/v1/push", "/prometheus/api/v1/write"]
-        .map(|path| Route::at(path).post(Right::WriteMetrics, write))
+        .map(|path| Route::at(path).post(Right::WriteMetrics, write).told(&told::REMOTE_WRITE))
         .into()
 }
 

@@ -4,6 +4,7 @@ use axum::handler::Handler;
 use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter};
 
+use super::openapi::Operation;
 use crate::auth::Right;
 
 /// A path with the methods it answers.
@@ -12,12 +13,14 @@ pub(crate) struct Route<S> {
     pub(crate) methods: MethodRouter<S>,
     /// What a caller must be allowed, by method.
     pub(crate) rights: Vec<(Method, Right)>,
+    /// What the description of the API says, by method.
+    pub(crate) told: Vec<(Method, &'static Operation)>,
 }
 
 impl<S: Clone + Send + Sync + 'static> Route<S> {
     /// A path that answers nothing yet. A part in braces stands for any text.
     pub(crate) fn at(path: &'static str) -> Self {
-        Route { path, methods: MethodRouter::new(), rights: Vec::new() }
+        Route { path, methods: MethodRouter::new(), rights: Vec::new(), told: Vec::new() }
     }
 
     pub(crate) fn get<T: 'static>(self, right: Right, handler: impl Handler<T, S>) -> Self {
@@ -43,6 +46,14 @@ impl<S: Clone + Send + Sync + 'static> Route<S> {
 
     pub(crate) fn delete<T: 'static>(self, right: Right, handler: impl Handler<T, S>) -> Self {
         self.on(MethodFilter::DELETE, Method::DELETE, right, handler)
+    }
+
+    /// Describes the method that was added last.
+    pub(crate) fn told(mut self, operation: &'static Operation) -> Self {
+        if let Some((method, _)) = self.rights.last() {
+            self.told.push((method.clone(), operation));
+        }
+        self
     }
 
     fn on<T: 'static>(

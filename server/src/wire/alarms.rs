@@ -130,12 +130,22 @@ pub(crate) struct TransitionElement {
     id: String,
     timestamp: String,
     alarm_id: String,
-    metrics: Vec<AlarmedMetric>,
+    metrics: Vec<TransitionMetric>,
     old_state: State,
     new_state: State,
     reason: String,
     reason_data: &'static str,
     sub_alarms: Vec<SubAlarm>,
+}
+
+/// A metric of the alarm at the moment of the change.
+#[derive(Debug, Serialize)]
+struct TransitionMetric {
+    /// Null where the change came of measurements, absent where a client made it: as the reference writes them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<()>,
+    #[serde(flatten)]
+    metric: AlarmedMetric,
 }
 
 /// A part at the moment of the change.
@@ -158,11 +168,13 @@ impl From<PartState> for SubAlarm {
 
 impl From<Transition> for TransitionElement {
     fn from(transition: Transition) -> Self {
+        let id = (!transition.parts.is_empty()).then_some(());
+        let metrics = transition.metrics.into_iter();
         TransitionElement {
             timestamp: format_ms(Timestamp::from_millis(transition.time)),
             id: transition.id,
             alarm_id: transition.alarm_id,
-            metrics: transition.metrics,
+            metrics: metrics.map(|metric| TransitionMetric { id, metric }).collect(),
             old_state: transition.old_state,
             new_state: transition.new_state,
             reason: transition.reason,

@@ -147,7 +147,7 @@ async fn no_operation_shows_or_changes_what_is_anothers() {
 }
 
 #[tokio::test]
-async fn without_a_token_that_is_known_only_the_watch_is_answered() {
+async fn without_a_token_that_is_known_only_the_watch_and_readers_of_docs_are_answered() {
     let guarded = Guarded::start().await;
     let theirs = guarded.token("theirs", &["monasca-user"]);
     let ids = guarded.fill(&theirs).await;
@@ -168,7 +168,7 @@ async fn without_a_token_that_is_known_only_the_watch_is_answered() {
             }
         }
     }
-    let want = ["/health", "/healthcheck", "/ping", "/ready"];
+    let want = ["/docs", "/health", "/healthcheck", "/openapi.json", "/ping", "/ready"];
     assert_eq!(open.into_iter().collect::<Vec<_>>(), want);
     for target in ["/v2.0/nothing", "/nothing"] {
         assert_eq!(guarded.call(None, "GET", target, "").await.status, 401, "{target}");

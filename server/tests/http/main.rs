@@ -7,6 +7,8 @@ mod damage;
 mod deletion;
 mod figures;
 mod monasca;
+mod reference;
+mod reference_alarms;
 mod refusals;
 mod retention;
 mod rollup;

@@ -31,8 +31,9 @@ struct Case {
 impl Case {
     fn new() -> Self {
         let shelf = Arc::new(MapShelf::default());
-        let methods = Methods::on(shelf.clone());
-        Case { shelf, methods, clock: ManualClock::at(Timestamp::from_millis(NOW)) }
+        let clock = ManualClock::at(Timestamp::from_millis(NOW));
+        let methods = Methods::on(shelf.clone(), clock.clone());
+        Case { shelf, methods, clock }
     }
 
     fn method(&self, name: &str, address: &str) -> String {

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::auth::Right;
 use crate::http::body::Payload;
+use crate::http::openapi::admin as told;
 use crate::http::{Route, Services};
 use crate::status::Failure;
 
@@ -130,9 +131,12 @@ pub(super) fn routes() -> Vec<Route<Arc<Services>>> {
     vec![
         Route::at("/admin/backups")
             .post(Right::Administer, start)
+            .told(&told::BACKUP)
             .get(Right::Administer, show)
-            .delete(Right::Administer, cancel),
-        Route::at("/admin/snapshots").post(Right::Administer, snapshot),
+            .told(&told::BACKUP_SHOW)
+            .delete(Right::Administer, cancel)
+            .told(&told::BACKUP_CANCEL),
+        Route::at("/admin/snapshots").post(Right::Administer, snapshot).told(&told::SNAPSHOT),
     ]
 }
 

@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 use super::{Named, asker, object, read};
 use crate::auth::Right;
 use crate::http::body::Payload;
+use crate::http::openapi::admin as told;
 use crate::http::{Route, Services};
 use crate::status::Failure;
 use crate::wire::time;
@@ -23,10 +24,16 @@ use crate::wire::time;
 /// The routes.
 pub(super) fn routes() -> Vec<Route<Arc<Services>>> {
     vec![
-        Route::at("/admin/deletions").post(Right::Administer, delete).get(Right::Administer, list),
+        Route::at("/admin/deletions")
+            .post(Right::Administer, delete)
+            .told(&told::DELETE)
+            .get(Right::Administer, list)
+            .told(&told::DELETIONS),
         Route::at("/admin/deletions/{number}")
             .get(Right::Administer, show)
-            .delete(Right::Administer, cancel),
+            .told(&told::DELETION)
+            .delete(Right::Administer, cancel)
+            .told(&told::DELETION_CANCEL),
     ]
 }
 

@@ -14,14 +14,18 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::body::Payload;
+use super::openapi::admin as told;
 use super::{Route, Services};
 use crate::auth::Right;
 use crate::status::Failure;
 
 /// The routes.
 pub(crate) fn routes() -> Vec<Route<Arc<Services>>> {
-    let mut routes =
-        vec![Route::at("/admin/cardinality").get(Right::Administer, cardinality::report)];
+    let mut routes = vec![
+        Route::at("/admin/cardinality")
+            .get(Right::Administer, cardinality::report)
+            .told(&told::CARDINALITY),
+    ];
     routes.extend(backup::routes());
     routes.extend(deletion::routes());
     routes.extend(retention::routes());

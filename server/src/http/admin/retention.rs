@@ -14,6 +14,7 @@ use super::{object, read};
 use crate::auth::Right;
 use crate::http::body::Payload;
 use crate::http::monasca::call::{self, Call};
+use crate::http::openapi::admin as told;
 use crate::http::{Route, Services};
 use crate::status::Failure;
 use crate::wire::span;
@@ -21,10 +22,20 @@ use crate::wire::span;
 /// The routes.
 pub(super) fn routes() -> Vec<Route<Arc<Services>>> {
     vec![
-        Route::at("/admin/retention").get(Right::Administer, show).put(Right::Administer, replace),
-        Route::at("/admin/retention/plan").post(Right::Administer, plan),
-        Route::at("/admin/retention/apply").post(Right::Administer, apply),
-        Route::at("/admin/retention/explain").get(Right::Administer, explain),
+        Route::at("/admin/retention")
+            .get(Right::Administer, show)
+            .told(&told::RETENTION)
+            .put(Right::Administer, replace)
+            .told(&told::RETENTION_REPLACE),
+        Route::at("/admin/retention/plan")
+            .post(Right::Administer, plan)
+            .told(&told::RETENTION_PLAN),
+        Route::at("/admin/retention/apply")
+            .post(Right::Administer, apply)
+            .told(&told::RETENTION_APPLY),
+        Route::at("/admin/retention/explain")
+            .get(Right::Administer, explain)
+            .told(&told::RETENTION_EXPLAIN),
     ]
 }
 

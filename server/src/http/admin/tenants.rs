@@ -11,16 +11,19 @@ use serde_json::{Value, json};
 use super::{Named, asker};
 use crate::auth::Right;
 use crate::http::monasca::call::Call;
+use crate::http::openapi::admin as told;
 use crate::http::{Route, Services};
 use crate::status::Failure;
 
 /// The routes.
 pub(super) fn routes() -> Vec<Route<Arc<Services>>> {
     vec![
-        Route::at("/admin/tenants").get(Right::Administer, list),
+        Route::at("/admin/tenants").get(Right::Administer, list).told(&told::TENANTS),
         Route::at("/admin/tenants/{name}")
             .get(Right::Administer, show)
-            .delete(Right::Administer, remove),
+            .told(&told::TENANT_SHOW)
+            .delete(Right::Administer, remove)
+            .told(&told::TENANT_REMOVE),
     ]
 }
 

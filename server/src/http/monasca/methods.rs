@@ -91,7 +91,7 @@ pub(super) async fn replace(call: Call, payload: Payload) -> Result<Json<MethodO
     let written = written.map_err(Failure::bad_request_capital)?;
     call.run(move |call| {
         let (tenant, method) = find(call)?;
-        update(call, tenant, method.id, written)
+        update(call, tenant, method, written)
     })
     .await
 }
@@ -104,7 +104,7 @@ pub(super) async fn change(call: Call, payload: Payload) -> Result<Json<MethodOb
         let (tenant, method) = find(call)?;
         let written = written(&body, Some(&method), Optional, &call.services.periods);
         let written = written.map_err(Failure::bad_request_capital)?;
-        update(call, tenant, method.id, written)
+        update(call, tenant, method, written)
     })
     .await
 }
@@ -112,11 +112,11 @@ pub(super) async fn change(call: Call, payload: Payload) -> Result<Json<MethodOb
 fn update(
     call: &Call,
     tenant: TenantId,
-    id: String,
+    stored: NotificationMethod,
     written: Written,
 ) -> Result<Json<MethodObject>, Failure> {
     let Written { name, kind, address, period } = written;
-    let method = NotificationMethod { id, name, kind, address, period };
+    let method = NotificationMethod { name, kind, address, period, ..stored };
     let method = call.services.alarms.update_method(tenant, method).map_err(of_method_error)?;
     Ok(Json(MethodObject::new(&call.place, method)))
 }
@@ -224,14 +224,17 @@ enum SortField {
     Name,
     Kind,
     Address,
+    Updated,
+    Created,
 }
 
-// The reference also sorts by `updated_at` and `created_at`; methods keep no times yet.
-const SORT_FIELDS: [(&str, SortField); 4] = [
+const SORT_FIELDS: [(&str, SortField); 6] = [
     ("id", SortField::Id),
     ("name", SortField::Name),
     ("type", SortField::Kind),
     ("address", SortField::Address),
+    ("updated_at", SortField::Updated),
+    ("created_at", SortField::Created),
 ];
 
 fn compare(a: &NotificationMethod, b: &NotificationMethod, field: SortField) -> Ordering {
@@ -240,6 +243,8 @@ fn compare(a: &NotificationMethod, b: &NotificationMethod, field: SortField) -> 
         SortField::Name => a.name.cmp(&b.name),
         SortField::Kind => a.kind.cmp(&b.kind),
         SortField::Address => a.address.cmp(&b.address),
+        SortField::Updated => a.updated_ms.cmp(&b.updated_ms),
+        SortField::Created => a.created_ms.cmp(&b.created_ms),
     }
 }
 
@@ -304,6 +309,8 @@ mod tests {
             kind: MethodKind::Webhook,
             address: "http://h".into(),
             period: 60,
+            created_ms: 0,
+            updated_ms: 0,
         };
         let got = written(&json!({"name": "m"}), Some(&stored), Optional, &[60]).unwrap();
         assert_eq!((got.name.as_str(), got.address.as_str(), got.period), ("m", "http://h", 60));

@@ -159,7 +159,8 @@ fn grouping(parameters: &Parameters) -> Result<Grouping, Failure> {
         return Ok(Grouping::By(names));
     }
     let merge = parameters.one("merge_metrics")?;
-    let merge = merge.is_some_and(|text| text.eq_ignore_ascii_case("true"));
+    // As the reference reads it: `true`, `True`, `t` and whatever else is a part of the word.
+    let merge = merge.is_some_and(|text| "true".contains(&text.to_ascii_lowercase()));
     Ok(if merge { Grouping::Merged } else { Grouping::Single })
 }
 
@@ -265,6 +266,7 @@ mod tests {
         check("", Grouping::Single);
         check("merge_metrics=True", Grouping::Merged);
         check("merge_metrics=true", Grouping::Merged);
+        check("merge_metrics=t", Grouping::Merged);
         check("merge_metrics=false", Grouping::Single);
         check("merge_metrics=1", Grouping::Single);
         check("group_by=*&merge_metrics=true", Grouping::Every);

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::call::place;
 use crate::auth::Right;
+use crate::http::openapi::monasca as told;
 use crate::http::{Route, Services};
 use crate::status::Failure;
 use crate::wire::links::{Link, Place};
@@ -27,7 +28,10 @@ struct Version {
 
 /// Routes that need nothing of the server.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Vec<Route<S>> {
-    vec![Route::at("/").get(Right::Known, list), Route::at("/v2.0").get(Right::Known, show)]
+    vec![
+        Route::at("/").get(Right::Known, list).told(&told::VERSIONS),
+        Route::at("/v2.0").get(Right::Known, show).told(&told::VERSION),
+    ]
 }
 
 /// The address a request was sent to.
