@@ -332,6 +332,7 @@ fn a_measurement_becomes_an_alarm_and_a_webhook() {
     check(&counts, want);
     assert_eq!(histories, history);
     let [change] = history.as_array().unwrap().as_slice() else { panic!("{history}") };
+    let metrics = json!([{"id": null, "name": "cpu", "dimensions": dimensions}]);
     let want = json!({
         "alarm_id": alarm_id, "metrics": metrics, "old_state": "UNDETERMINED",
         "new_state": "ALARM", "reason": reason, "reason_data": "{}",

@@ -48,7 +48,7 @@ pub(crate) const PING: Operation = Operation::new(
 .query(&[Parameter::new("verbose", OneOf(&["true", "false"]), "false", "Say it in a body")]);
 pub(crate) const REMOTE_WRITE: Operation = Operation::new(
     "Writes samples as Prometheus' remote write 1.0 or 2.0, snappy inside",
-    &[(200, None), (204, None)],
+    &[(200, None), (204, None), (400, Other("text/plain"))],
 )
 .query(&[TENANT])
 .takes_other(Other("application/x-protobuf"));
