@@ -150,6 +150,43 @@ fn a_cancelled_deletion_of_which_nothing_is_left_stays_cancelled() {
     assert_eq!(store.deletion(number).unwrap().unwrap(), cancelled);
 }
 
+/// A flush that was under way when a tenant was removed may leave activity behind; it goes with the
+/// tombstone, and only without one is it a damage.
+#[test]
+fn what_a_flush_leaves_of_a_removed_tenant_is_no_damage_until_its_tombstone_is_gone() {
+    let scratch = Scratch::new();
+    let (store, clock) = scratch.store(StoreConfig::default(), DAY + PARTITION_MS);
+    let tenant = store.tenant("t").unwrap();
+    store.write(request(&store, tenant, [(0, START, 1.0)])).unwrap();
+    store.remove_tenant(tenant, "test").unwrap();
+    store.sweep().unwrap();
+    let kv = store.shared().kv.clone();
+    let tombstone = Tombstone {
+        number: 7,
+        tenant,
+        series: Default::default(),
+        times: TimeRange::ALL,
+        upto: Sequence::ZERO,
+        clean_from: u64::MAX,
+    };
+    let mut batch = Batch::default();
+    batch.put(&Key::Tombstone(7), tombstone.encode());
+    batch.add_bitmap(&Key::Activity(tenant, 20_000), &[5].into());
+    kv.commit(batch, Sync::Disk).unwrap();
+    drop((store, clock, kv));
+    let problems = || crate::verify::verify(scratch.path(), &|_, _| {}).unwrap().problems;
+    assert_eq!(problems(), []);
+    let (store, clock) = scratch.store(StoreConfig::default(), DAY + PARTITION_MS);
+    let kv = store.shared().kv.clone();
+    store.sweep().unwrap();
+    assert_eq!(kv.get(&Key::Activity(tenant, 20_000)).unwrap(), None, "gone with its tombstone");
+    let mut batch = Batch::default();
+    batch.add_bitmap(&Key::Activity(tenant, 20_000), &[5].into());
+    kv.commit(batch, Sync::Disk).unwrap();
+    drop((store, clock, kv));
+    assert_eq!(problems().len(), 1);
+}
+
 /// A segment in quarantine may come back with a repair, and its series with it.
 #[test]
 fn series_of_a_segment_in_quarantine_stay_in_the_index() {

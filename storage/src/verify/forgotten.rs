@@ -29,6 +29,8 @@ pub(crate) struct BadEntry {
 pub(crate) struct Removed {
     known: BTreeSet<TenantId>,
     named: BTreeSet<TenantId>,
+    /// Those of which something may be left besides rows.
+    leaving: BTreeSet<TenantId>,
     upto: u64,
 }
 
@@ -49,8 +51,13 @@ impl Removed {
         })?;
         let whole = |tombstone: &Tombstone| tombstone.series.is_empty();
         let tombstones = tombstones(kv)?;
-        removed.known.extend(tombstones.iter().filter(|t| whole(t)).map(|t| t.tenant));
+        removed.leaving = tombstones.iter().filter(|t| whole(t)).map(|t| t.tenant).collect();
+        removed.known.extend(&removed.leaving);
         Ok(removed)
+    }
+
+    pub(crate) fn leaving(&self) -> &BTreeSet<TenantId> {
+        &self.leaving
     }
 
     pub(crate) fn contains(&self, tenant: TenantId) -> bool {

@@ -358,11 +358,11 @@ impl Examination {
     }
 
     fn read_index(&mut self, kv: &Kv, present: &Present) -> Result<(), Error> {
-        let findings = &self.findings;
+        let (findings, leaving) = (&self.findings, self.removed.leaving());
         let trimmed = Sequence::new(Offline::fact(kv, Fact::TrimmedTo).unwrap_or(0));
         let indexed = index::check(kv, findings, &mut self.verified)?;
         let logged = log::check(kv, trimmed, findings, &mut self.verified)?;
-        self.inactive = index::check_activity(kv, present, &indexed.defined, findings)?;
+        self.inactive = index::check_activity(kv, present, &indexed.defined, leaving, findings)?;
         let removed = &self.removed;
         let rows = present.iter().map(|((tenant, _), ids)| (tenant, ids)).chain(&logged.present);
         for (tenant, ids) in rows.filter(|(tenant, _)| !removed.contains(**tenant)) {
