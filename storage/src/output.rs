@@ -100,7 +100,7 @@ fn keys(
             match key {
                 Some(key) => keys.push((*place, key)),
                 // A tenant may be removed while its rows are on their way.
-                None if shared.index.tenant_by_id(place.tenant).is_none() => {
+                None if shared.index.is_removed(place.tenant)? => {
                     if level > 0 {
                         return Err(Error::Removed);
                     }

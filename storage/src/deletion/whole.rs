@@ -150,6 +150,23 @@ fn a_cancelled_deletion_of_which_nothing_is_left_stays_cancelled() {
     assert_eq!(store.deletion(number).unwrap().unwrap(), cancelled);
 }
 
+/// The removal of a tenant is stored before it is known in memory; a flush may come in between.
+#[test]
+fn a_flush_goes_on_while_a_tenant_is_being_removed() {
+    let scratch = Scratch::new();
+    let (store, _clock) = scratch.store(StoreConfig::default(), DAY + PARTITION_MS);
+    let (tenant, other) = (store.tenant("t").unwrap(), store.tenant("u").unwrap());
+    store.write(request(&store, tenant, [(0, START, 1.0)])).unwrap();
+    store.write(request(&store, other, [(0, START, 2.0)])).unwrap();
+    let mut batch = Batch::default();
+    batch.delete_tenant(tenant);
+    store.shared().kv.commit(batch, Sync::Disk).unwrap();
+    assert!(store.shared().index.tenant_by_id(tenant).is_some());
+    store.flush().unwrap();
+    assert_eq!(seen(&store, other).len(), 1);
+    store.write(request(&store, other, [(1, START, 2.0)])).unwrap();
+}
+
 /// A flush that was under way when a tenant was removed may leave activity behind; it goes with the
 /// tombstone, and only without one is it a damage.
 #[test]

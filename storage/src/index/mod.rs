@@ -270,6 +270,12 @@ impl Index {
             .ok_or_else(|| Error::corrupt("list of series", format!("hash {hash:032x}")))
     }
 
+    /// Whether a tenant has been removed. What is stored of it goes in one batch, a moment before it is
+    /// forgotten here, so who misses something of it asks RocksDB.
+    pub(crate) fn is_removed(&self, tenant: TenantId) -> Result<bool, Error> {
+        Ok(self.tenant_by_id(tenant).is_none() || self.kv.get(&Key::Tenant(tenant))?.is_none())
+    }
+
     /// [`ids_with_hash`](Self::ids_with_hash) of many.
     pub(crate) fn ids_with_hashes(
         &self,
