@@ -212,6 +212,21 @@ fn a_folder_of_another_layout_is_refused_and_left_as_it_is() {
     assert_eq!(store.stats().quarantined, 0);
 }
 
+/// What a power cut leaves of a database that was being created is no database that lost its beginning.
+#[test]
+fn a_directory_whose_creation_was_cut_off_opens() {
+    let directory = tempfile::tempdir().unwrap();
+    let rocksdb = directory.path().join("rocksdb");
+    fs::create_dir(&rocksdb).unwrap();
+    for name in ["MANIFEST-000001", "000004.log", "000001.dbtmp"] {
+        fs::write(rocksdb.join(name), "").unwrap();
+    }
+    drop(open(directory.path(), NOW).unwrap());
+    fs::remove_file(rocksdb.join("CURRENT")).unwrap();
+    let error = open(directory.path(), NOW).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("CURRENT has a bad or missing content"), "{error}");
+}
+
 #[test]
 fn a_file_at_no_segments_place_is_left_alone() {
     let directory = tempfile::tempdir().unwrap();

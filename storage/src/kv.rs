@@ -1,5 +1,7 @@
 //! The only module that names RocksDB: column families, atomic batches, iteration.
 
+mod creation;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -146,9 +148,12 @@ impl Kv {
     /// Opens or creates the database in `directory`. A folder with something in it is not taken for
     /// a new database: without the file that names the others RocksDB would remove them all.
     pub(crate) fn open(directory: &Path, sizes: &KvSizes) -> Result<Self, Error> {
-        if !directory.join("CURRENT").is_file() && holds_tables(directory) {
-            let place = directory.join("CURRENT").display().to_string();
-            return Err(Error::corrupt("or missing content (there are tables)", place));
+        if !directory.join("CURRENT").is_file() {
+            if creation::holds_tables(directory) {
+                let place = directory.join("CURRENT").display().to_string();
+                return Err(Error::corrupt("or missing content (there are tables)", place));
+            }
+            creation::remove_empty_logs(directory);
         }
         let (options, cache) = open_options(sizes)?;
         let families = families(sizes, &cache);
@@ -405,17 +410,6 @@ impl Cursor<'_> {
     pub(crate) fn seek(&mut self, key: &[u8]) {
         self.raw.seek(key);
     }
-}
-
-/// Whether a folder holds files of a database.
-fn holds_tables(directory: &Path) -> bool {
-    std::fs::read_dir(directory).is_ok_and(|entries| {
-        entries.flatten().any(|entry| {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            name.starts_with("MANIFEST-") || name.ends_with(".sst") || name.ends_with(".log")
-        })
-    })
 }
 
 fn open_options(sizes: &KvSizes) -> Result<(Options, Cache), Error> {
