@@ -1,5 +1,5 @@
 //! The sweeper: a thread that gives back the space of what may no longer be seen. It looks for segments
-//! that hold expired or deleted samples and has the keeper drop or rewrite them; a tombstone goes
+//! that hold expired or deleted samples, drops them or has the merger rewrite them; a tombstone goes
 //! when nothing is left that it hides.
 
 #[cfg(test)]
