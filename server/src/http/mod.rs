@@ -236,18 +236,17 @@ impl Front {
         let (method, uri) = (request.method(), request.uri());
         let trusting = !self.gate.asks() && !known_origin;
         security::check(self.reach, trusting, method, uri, request.headers())?;
-        let place = if ALWAYS_ANSWERED.contains(&uri.path()) {
-            None
-        } else {
-            let place = self.places.try_acquire();
-            Some(place.map_err(|_| Failure::busy("too many requests at once"))?)
-        };
+        let needs_place = !ALWAYS_ANSWERED.contains(&uri.path());
         let right = template.map_or(Right::Known, |template| template.right(method));
+        // Before it has a place: tokens that nobody knows, waiting for Keystone, keep nobody out.
+        let caller = self.gate.admit(request.headers(), right).await?;
+        let place = needs_place.then(|| self.places.try_acquire()).transpose();
+        let place = place.map_err(|_| Failure::busy("too many requests at once"))?;
+        if let Some(caller) = caller {
+            request.extensions_mut().insert(caller);
+        }
         if self.is_tls {
             request.extensions_mut().insert(OverTls);
-        }
-        if let Some(caller) = self.gate.admit(request.headers(), right).await? {
-            request.extensions_mut().insert(caller);
         }
         Ok(place)
     }

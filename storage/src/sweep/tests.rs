@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::clock::ManualClock;
 use crate::deletion::{DeletionRequest, DeletionState};
 use crate::model::{
     DimensionMatcher, Keep, Selector, TenantId, TimeRange, Timestamp, ValueMatcher,
@@ -39,10 +40,8 @@ fn of_day(store: &Store, day: i64) -> Arc<Segment> {
     segments.iter().find(|segment| segment.address.partition == partition).unwrap().clone()
 }
 
-/// What has expired is what a full disk needs.
-#[test]
-fn expired_segments_go_although_the_head_cannot_be_flushed() {
-    let scratch = Scratch::new();
+/// A store on a disk that can be filled, at the end of [`DAY`].
+fn on_a_disk(scratch: &Scratch) -> (Store, Arc<ManualClock>, Arc<ManualDisk>) {
     let disk = ManualDisk::of(1 << 40);
     let config = StoreConfig {
         disk: disk.clone(),
@@ -50,6 +49,14 @@ fn expired_segments_go_although_the_head_cannot_be_flushed() {
         ..StoreConfig::default()
     };
     let (store, clock) = scratch.store(config, DAY + PARTITION_MS);
+    (store, clock, disk)
+}
+
+/// What has expired is what a full disk needs.
+#[test]
+fn expired_segments_go_although_the_head_cannot_be_flushed() {
+    let scratch = Scratch::new();
+    let (store, clock, disk) = on_a_disk(&scratch);
     let tenant = store.tenant("t").unwrap();
     store.write(request(&store, tenant, samples_of(0, 0))).unwrap();
     store.flush().unwrap();
@@ -69,13 +76,7 @@ fn expired_segments_go_although_the_head_cannot_be_flushed() {
 #[test]
 fn a_segment_that_could_not_be_rewritten_is_tried_again() {
     let scratch = Scratch::new();
-    let disk = ManualDisk::of(1 << 40);
-    let config = StoreConfig {
-        disk: disk.clone(),
-        free_space_min: FreeSpace::Bytes(1 << 20),
-        ..StoreConfig::default()
-    };
-    let (store, clock) = scratch.store(config, DAY + PARTITION_MS);
+    let (store, clock, disk) = on_a_disk(&scratch);
     let tenant = store.tenant("t").unwrap();
     let hours = (0..24).map(|hour| (u32::from(hour > 11), DAY + hour * 3_600_000, 1.0));
     store.write(request(&store, tenant, hours)).unwrap();
@@ -113,17 +114,13 @@ fn a_deletion_ends_although_a_segment_of_another_day_is_in_quarantine() {
     std::fs::write(&path, bytes).unwrap();
     let (store, _clock) = scratch.store(StoreConfig::default(), DAY + 2 * PARTITION_MS);
     assert_eq!(store.quarantined().len(), 1);
-    let of = |day: i64, end: i64| {
-        of_series(tenant, 0, DAY + day * PARTITION_MS, DAY + end * PARTITION_MS)
-    };
-    let first = store.delete(of(1, 2)).unwrap().number;
-    let second = store.delete(of(0, 2)).map(|deletion| deletion.number);
+    let of = |first: i64, end: i64| of_series(tenant, 0, DAY + first, DAY + end);
+    let first = store.delete(of(PARTITION_MS, PARTITION_MS + 60_000)).unwrap().number;
+    let second = store.delete(of(0, 2 * PARTITION_MS)).unwrap().number;
     store.sweep().unwrap();
     let state = |number: u64| store.deletion(number).unwrap().unwrap().state;
     assert_eq!(state(first), DeletionState::Done);
-    if let Ok(second) = second {
-        assert_eq!(state(second), DeletionState::Hidden, "it would come back");
-    }
+    assert_eq!(state(second), DeletionState::Hidden, "it would come back");
 }
 
 /// A damaged block elsewhere, or even there, does not keep anything from being deleted.
