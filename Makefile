@@ -7,11 +7,12 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/moneta
 CARGO := .ci/cargo
 DATA  ?= $(CACHE)/run
 
-.PHONY: run build test crash fuzz fixture bench peers check format clean help
+.PHONY: run build test test-real crash fuzz fixture bench peers check format clean help
 
 help:
 	@echo "make run     build, start the server on 127.0.0.1:8070 with this machine's own metrics"
 	@echo "make test    build and run every test, real clients included"
+	@echo "make test-real  beside the real monasca-api, its agent and their databases (fetched, not installed)"
 	@echo "make crash   long tests of kills, power cuts and full disks: MONETA_CRASHES=500 MONETA_SEED=n"
 	@echo "make fuzz    every decoder under mutated input: SECONDS=60 MONETA_SEED=n"
 	@echo "make fixture writes the data directory that tests of the format open"
@@ -30,7 +31,13 @@ run: build
 test:
 	@.ci/setup-build
 	@.ci/setup-test
-	@$(CARGO) nextest run --locked --workspace --no-fail-fast
+	@$(CARGO) nextest run --locked --workspace --no-fail-fast -E 'not binary(real)'
+
+test-real:
+	@.ci/setup-build
+	@.ci/setup-test
+	@.ci/setup-real
+	@$(CARGO) nextest run --locked -p moneta-tests --no-fail-fast -E 'binary(real)'
 
 crash:
 	@.ci/setup-build

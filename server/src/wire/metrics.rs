@@ -1,7 +1,7 @@
 //! Answers of the metrics resources.
 
-use moneta_query::lang::monasca::{Measurement, StatisticRow};
-use moneta_storage::model::Dimensions;
+use moneta_query::lang::monasca::Measurement;
+use moneta_storage::model::{Dimensions, Timestamp};
 use serde::ser::{SerializeMap, SerializeSeq, SerializeTuple};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -126,36 +126,39 @@ pub(crate) struct StatisticsElement {
     pub(crate) statistics: Vec<StatisticsRow>,
 }
 
-/// `[time, number…]`
+/// `[time, figure…]`
 #[derive(Debug)]
-pub(crate) struct StatisticsRow(pub(crate) StatisticRow);
+pub(crate) struct StatisticsRow {
+    /// Start of the period.
+    pub(crate) start: Timestamp,
+    /// In the order asked for.
+    pub(crate) figures: Vec<Figure>,
+}
+
+/// A statistic: counts are printed without a fraction, all else with one.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Figure {
+    /// Of samples.
+    Count(u64),
+    /// In the unit of the samples.
+    Value(f64),
+}
 
 impl Serialize for StatisticsRow {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (time, numbers) = &self.0;
-        let mut row = serializer.serialize_seq(Some(numbers.len() + 1))?;
-        row.serialize_element(&format_short(*time))?;
-        for number in numbers {
-            match whole(*number) {
-                Some(whole) => row.serialize_element(&whole)?,
-                None => row.serialize_element(number)?,
-            }
+        let mut row = serializer.serialize_seq(Some(self.figures.len() + 1))?;
+        row.serialize_element(&format_short(self.start))?;
+        for figure in &self.figures {
+            row.serialize_element(figure)?;
         }
         row.end()
     }
 }
 
-/// A number that is whole and exact as an integer; counts are printed so.
-fn whole(number: f64) -> Option<i64> {
-    let small = number.abs() < 9_007_199_254_740_992.0 && number.fract() == 0.0;
-    #[expect(clippy::cast_possible_truncation, reason = "whole and below 2^53")]
-    let integer = number as i64;
-    (small && !(number == 0.0 && number.is_sign_negative())).then_some(integer)
-}
-
 #[cfg(test)]
 mod tests {
-    use moneta_storage::model::{Timestamp, ValueMeta};
+    use moneta_storage::model::ValueMeta;
 
     use super::*;
 
@@ -175,8 +178,10 @@ mod tests {
             measurement(f64::NAN, Some("free text")),
             r#"["1970-01-01T00:00:01.500Z",null,{"text":"free text"}]"#
         );
-        let row = StatisticsRow((Timestamp::from_millis(60_000), vec![3.5, 2.0, -0.0, 1e300]));
+        let values = [3.5, 2.0, -0.0, 1e300].map(Figure::Value);
+        let figures = values.into_iter().chain([Figure::Count(7)]).collect();
+        let row = StatisticsRow { start: Timestamp::from_millis(60_000), figures };
         let text = serde_json::to_string(&row).unwrap();
-        assert_eq!(text, r#"["1970-01-01T00:01:00Z",3.5,2,-0.0,1e+300]"#);
+        assert_eq!(text, r#"["1970-01-01T00:01:00Z",3.5,2.0,-0.0,1e+300,7]"#);
     }
 }

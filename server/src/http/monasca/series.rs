@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use moneta_query::lang::monasca::{
-    self as query, Group, Grouping, PageStart, Question, Statistic, Warning,
+    self as query, Group, Grouping, PageStart, Question, Statistic, StatisticRow, Warning,
 };
 use moneta_storage::model::{TimeRange, Timestamp};
 
@@ -13,7 +13,8 @@ use super::page::{instant, metric_name, span};
 use crate::ingest::rules;
 use crate::status::Failure;
 use crate::wire::metrics::{
-    DimensionMap, Listing, MeasurementRow, MeasurementsElement, StatisticsElement, StatisticsRow,
+    DimensionMap, Figure, Listing, MeasurementRow, MeasurementsElement, StatisticsElement,
+    StatisticsRow,
 };
 use crate::wire::parameters::Parameters;
 use crate::wire::time::{self, format_ms, format_short};
@@ -86,7 +87,7 @@ pub(super) async fn statistics(
                     id: group.id,
                     name: asked.question.metric.clone(),
                     columns: columns(&wanted),
-                    statistics: group.rows.into_iter().map(StatisticsRow).collect(),
+                    statistics: group.rows.iter().map(|row| shown(row, &functions)).collect(),
                 })
                 .collect();
         }
@@ -208,6 +209,16 @@ fn statistics_wanted(parameters: &Parameters) -> Result<Vec<(&'static str, Stati
             _ => Err(Failure::unprocessable("Invalid statistic")),
         })
         .collect()
+}
+
+/// A row as it is answered.
+fn shown((start, numbers): &StatisticRow, functions: &[Statistic]) -> StatisticsRow {
+    let figure = |(number, function): (&f64, &Statistic)| match function {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts")]
+        Statistic::Count => Figure::Count(*number as u64),
+        Statistic::Avg | Statistic::Min | Statistic::Max | Statistic::Sum => Figure::Value(*number),
+    };
+    StatisticsRow { start: *start, figures: numbers.iter().zip(functions).map(figure).collect() }
 }
 
 fn columns(wanted: &[(&'static str, Statistic)]) -> Vec<&'static str> {
