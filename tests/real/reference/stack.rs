@@ -55,13 +55,7 @@ impl Drop for Reference {
             let _ = Command::new("kill").arg(process.id().to_string()).status();
         }
         for mut process in self.processes.drain(..) {
-            let begun = Instant::now();
-            while matches!(process.try_wait(), Ok(None)) {
-                if begun.elapsed() > Duration::from_secs(10) {
-                    let _ = process.kill();
-                }
-                std::thread::sleep(Duration::from_millis(50));
-            }
+            let _ = process.wait();
         }
     }
 }
@@ -70,7 +64,7 @@ impl Reference {
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path();
-        let mut processes = vec![influxdb(place), mariadb(place)];
+        let mut processes = vec![influxdb(place).await, mariadb(place).await];
         sql(place, "", "CREATE DATABASE mon CHARACTER SET utf8mb4");
         let topics = ["metrics", "events", "alarm-state-transitions"];
         let mut kafka = Command::new(python("python"))
@@ -92,7 +86,8 @@ impl Reference {
         let port = port_of(place, "api");
         let reference =
             Reference { url: format!("http://127.0.0.1:{port}"), records, processes, folder };
-        wait_for("the API", || answers(port, "/healthcheck"), || said(reference.place(), "api"));
+        wait_for("the API", || answers(port, "/healthcheck"), || said(reference.place(), "api"))
+            .await;
         reference
     }
 
@@ -156,12 +151,11 @@ fn port_of(place: &Path, name: &str) -> u16 {
     fs::read_to_string(place.join(format!("{name}.port"))).unwrap().parse().unwrap()
 }
 
-#[track_caller]
-fn wait_for(what: &str, done: impl Fn() -> bool, said: impl Fn() -> String) {
+async fn wait_for(what: &str, done: impl Fn() -> bool, said: impl Fn() -> String) {
     let begun = Instant::now();
     while !done() {
         assert!(begun.elapsed() < PATIENCE, "{what} does not come: {}", said());
-        std::thread::sleep(Duration::from_millis(100));
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -184,7 +178,7 @@ fn exchange(port: u16, method: &str, path: &str, body: &str) -> Option<String> {
     Some(answer)
 }
 
-fn influxdb(place: &Path) -> Child {
+async fn influxdb(place: &Path) -> Child {
     let port = take_port(place, "influxdb");
     let (rpc, folder) = (take_port(place, "influxdb-rpc"), place.display());
     let settings = format!(
@@ -201,7 +195,7 @@ fn influxdb(place: &Path) -> Child {
         .stderr(log(place, "influxdb"))
         .spawn()
         .unwrap();
-    wait_for("InfluxDB", || answers(port, "/ping"), || said(place, "influxdb"));
+    wait_for("InfluxDB", || answers(port, "/ping"), || said(place, "influxdb")).await;
     let made = exchange(port, "POST", "/query", "q=CREATE DATABASE mon").unwrap();
     assert!(made.starts_with("HTTP/1.1 200"), "{made}");
     process
@@ -223,7 +217,7 @@ fn triplet(root: &Path) -> String {
     folder.unwrap().file_name().to_string_lossy().into_owned()
 }
 
-fn mariadb(place: &Path) -> Child {
+async fn mariadb(place: &Path) -> Child {
     let root = cache().join("mariadb-1");
     let options = [
         format!("--basedir={}/usr", root.display()),
@@ -249,7 +243,7 @@ fn mariadb(place: &Path) -> Child {
         .spawn()
         .unwrap();
     let socket = place.join("mariadb.sock");
-    wait_for("MariaDB", || socket.exists(), || said(place, "mariadb"));
+    wait_for("MariaDB", || socket.exists(), || said(place, "mariadb")).await;
     process
 }
 
