@@ -145,7 +145,8 @@ impl Failure {
                 "The repository was unable to process your request",
                 description,
             ),
-            ErrorKind::Stopped => Failure::unavailable(description),
+            // Nobody is there to be told; the log is.
+            ErrorKind::Interrupted | ErrorKind::Stopped => Failure::unavailable(description),
         }
     }
 }
@@ -200,6 +201,7 @@ impl From<moneta_storage::Error> for Failure {
             | moneta_storage::Error::Removed
             | moneta_storage::Error::Corrupt { .. }
             | moneta_storage::Error::Stopped { .. }
+            | moneta_storage::Error::Interrupted
             | moneta_storage::Error::Io { .. }
             | moneta_storage::Error::Kv(_) => Failure::of_kind(error.kind(), error.to_string()),
         }

@@ -214,6 +214,7 @@ impl Store {
     }
 
     fn selection(&self, tenant: TenantId, selector: &Selector) -> Result<Selection, Error> {
+        self.interrupt.check()?;
         let ids = self.shared.index.select(tenant, selector)?;
         match selector.active {
             Some(range) if !ids.is_empty() => self.visible(tenant, ids, range),
@@ -378,6 +379,7 @@ impl Store {
     /// # Errors
     /// `Stopped` if RocksDB cannot read, `Corrupt` if the definition does not verify.
     pub fn series(&self, tenant: TenantId, id: SeriesId) -> Result<Option<Arc<SeriesKey>>, Error> {
+        self.interrupt.check()?;
         self.shared.index.series(tenant, id)
     }
 
@@ -390,6 +392,7 @@ impl Store {
         tenant: TenantId,
         ids: &[SeriesId],
     ) -> Result<Vec<Option<SeriesKey>>, Error> {
+        self.interrupt.check()?;
         let canonicals = self.shared.index.canonicals(tenant, ids)?;
         canonicals
             .into_iter()

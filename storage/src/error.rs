@@ -17,6 +17,8 @@ pub enum ErrorKind {
     Corrupt,
     /// This process can no longer write. Needs a restart.
     Stopped,
+    /// Whoever asked has gone.
+    Interrupted,
 }
 
 /// An error of the store.
@@ -72,6 +74,9 @@ pub enum Error {
         /// The first error.
         reason: String,
     },
+    /// The read was told to end.
+    #[error("the read was interrupted")]
+    Interrupted,
     /// The operating system refused a file operation.
     #[error("{}: {message}", path.display())]
     Io {
@@ -95,6 +100,7 @@ impl Error {
             Error::Limit { .. } => ErrorKind::Limit,
             Error::Rate { .. } => ErrorKind::Rate,
             Error::Corrupt { .. } => ErrorKind::Corrupt,
+            Error::Interrupted => ErrorKind::Interrupted,
             Error::Stopped { .. } | Error::Io { .. } | Error::Kv(_) => ErrorKind::Stopped,
         }
     }

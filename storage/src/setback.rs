@@ -69,6 +69,7 @@ fn passes(error: &Error) -> bool {
         | Error::Removed
         | Error::Corrupt { .. }
         | Error::Stopped { .. }
+        | Error::Interrupted
         | Error::Kv(_) => false,
     }
 }

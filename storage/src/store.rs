@@ -12,6 +12,7 @@ use crate::config::StoreConfig;
 use crate::error::Error;
 use crate::feed::{Feed, Outlet};
 use crate::index::cache::SeriesCache;
+use crate::interrupt::Interrupt;
 use crate::journal;
 use crate::keeper;
 use crate::limits::{Bounds, LimitKind};
@@ -36,6 +37,8 @@ use crate::write::{Committed, WriteRequest};
 pub struct Store {
     pub(crate) shared: Arc<Shared>,
     threads: Arc<Threads>,
+    /// Ends the reads of this handle.
+    pub(crate) interrupt: Interrupt,
 }
 
 /// Figures of a store.
@@ -154,7 +157,7 @@ impl Store {
         start(spawn("keeper", &shared, move |shared| keeper::run(shared, &inbox))?);
         start(spawn("merger", &shared, move |shared| merger::run(shared, &merges))?);
         start(spawn(SWEEPER, &shared, move |shared| sweep::run(shared, &sweeps))?);
-        Ok(Store { shared, threads: Arc::new(threads) })
+        Ok(Store { shared, threads: Arc::new(threads), interrupt: Interrupt::default() })
     }
 
     /// The tenant called `name`, created if it is new. 1 to 255 characters.
@@ -235,17 +238,23 @@ impl Store {
             .unwrap_or_else(|_| Err(Error::Stopped { reason: "the committer has ended".into() }))
     }
 
+    /// A handle whose reads of samples and of the catalogue end with `Interrupted` once `interrupt` says so.
+    #[must_use]
+    pub fn until(&self, interrupt: &Interrupt) -> Store {
+        Store { interrupt: interrupt.clone(), ..self.clone() }
+    }
+
     /// Everything committed so far, for one tenant.
     #[must_use]
     pub fn view(&self, tenant: TenantId) -> View {
-        View::new(self.shared.clone(), tenant, Sequence::MAX)
+        self.view_as_of(tenant, Sequence::MAX)
     }
 
     /// What was committed up to and with `sequence`, for one tenant. Exact from the last sequence on
     /// that the feed's consumer has released: a flush, which leaves one value per time, waits for it.
     #[must_use]
     pub fn view_as_of(&self, tenant: TenantId, sequence: Sequence) -> View {
-        View::new(self.shared.clone(), tenant, sequence)
+        View::new(self.shared.clone(), tenant, sequence, self.interrupt.clone())
     }
 
     /// Records of the layers above.

@@ -10,6 +10,7 @@ use foldhash::HashMap;
 
 use crate::block::row::{RowBlock, Rows};
 use crate::error::Error;
+use crate::interrupt::Interrupt;
 use crate::live::Moment;
 use crate::merge;
 use crate::model::{MetricNo, Sequence, SeriesId, TenantId, TimeRange, Timestamp, ValueMeta};
@@ -86,6 +87,7 @@ pub struct View {
     sieve: Option<TenantSieve>,
     /// Which rollups were asked for.
     generation: u64,
+    interrupt: Interrupt,
     /// Longest slot, ms, that has answered for windows it does not fit into; 0: none.
     coarsest: AtomicI64,
 }
@@ -115,14 +117,20 @@ impl Budget {
 }
 
 impl View {
-    pub(crate) fn new(shared: Arc<Shared>, tenant: TenantId, upto: Sequence) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        tenant: TenantId,
+        upto: Sequence,
+        interrupt: Interrupt,
+    ) -> Self {
         let moment = shared.live.moment();
         let now = shared.retention.hidden_by(shared.clock.now());
         let rules = shared.retention.rules();
         let sieve =
             TenantSieve::new(tenant, &rules, &shared.index, now, &moment.tombstones, Basis::Seen);
         let generation = rules.generation();
-        View { shared, tenant, moment, upto, sieve, generation, coarsest: AtomicI64::new(0) }
+        let coarsest = AtomicI64::new(0);
+        View { shared, tenant, moment, upto, sieve, generation, interrupt, coarsest }
     }
 
     /// Removes the rows of a series that may not be seen.
@@ -204,7 +212,9 @@ impl View {
         for chunk in series.chunks(SERIES_AT_ONCE) {
             let found = self.find(chunk, range, &mut budget)?;
             for (&id, mut found) in chunk.iter().zip(found) {
+                self.interrupt.check()?;
                 for (segment, entry) in &found.blocks {
+                    self.interrupt.check()?;
                     decode_block(segment, entry, range, &mut found.rows, &mut budget)?;
                 }
                 self.sift(id, &mut found.rows);
@@ -236,6 +246,7 @@ impl View {
                 while found.rows.times.is_empty()
                     && let Some((segment, entry)) = blocks.next()
                 {
+                    self.interrupt.check()?;
                     // A block always has a sample at either end of its span.
                     let at_an_end = range.contains(entry.times.start)
                         || range.contains(entry.times.end.plus_millis(-1));
@@ -262,6 +273,7 @@ impl View {
         range: TimeRange,
         budget: &mut Budget,
     ) -> Result<Vec<Found>, Error> {
+        self.interrupt.check()?;
         let mut found: Vec<Found> = series.iter().map(|_| Found::default()).collect();
         if self.sieve.is_none() {
             return Ok(found);
@@ -275,6 +287,7 @@ impl View {
                 continue;
             }
             for entry in segment.row_blocks(&places, range)? {
+                self.interrupt.check()?;
                 let rows = segment.with_row_block(&entry, |block| decode_rows(block, &slots))?;
                 if let Some(rows) = rows {
                     self.collect(&rows, &slots, range, &mut found, budget)?;

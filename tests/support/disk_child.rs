@@ -54,7 +54,7 @@ fn refusal(error: &Error) -> String {
         ErrorKind::Limit => "limit",
         ErrorKind::Rate => "rate",
         ErrorKind::Corrupt => "corrupt",
-        ErrorKind::Stopped => "stopped",
+        ErrorKind::Stopped | ErrorKind::Interrupted => "stopped",
     };
     format!("{kind}: {error}")
 }

@@ -41,6 +41,7 @@ impl From<moneta_storage::Error> for Stop {
             | moneta_storage::Error::ReadOnly { .. }
             | moneta_storage::Error::Corrupt { .. }
             | moneta_storage::Error::Stopped { .. }
+            | moneta_storage::Error::Interrupted
             | moneta_storage::Error::Io { .. }
             | moneta_storage::Error::Kv(_)) => Stop::Failed(other.into()),
         }

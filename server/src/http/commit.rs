@@ -76,7 +76,7 @@ pub(super) fn reason(error: &Error) -> Reason {
         ErrorKind::Invalid => Reason::Invalid,
         ErrorKind::Busy => Reason::Busy,
         ErrorKind::Limit | ErrorKind::Rate => Reason::Limit,
-        ErrorKind::Corrupt | ErrorKind::Stopped => Reason::Failed,
+        ErrorKind::Corrupt | ErrorKind::Stopped | ErrorKind::Interrupted => Reason::Failed,
     }
 }
 
@@ -89,6 +89,6 @@ pub(super) fn weight(error: &Error) -> u8 {
         ErrorKind::Corrupt => 2,
         ErrorKind::Rate => 3,
         ErrorKind::Busy => 4,
-        ErrorKind::Stopped => 5,
+        ErrorKind::Stopped | ErrorKind::Interrupted => 5,
     }
 }

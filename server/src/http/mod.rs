@@ -183,18 +183,19 @@ impl Front {
             route: template.map_or("other", |template| template.path),
             status: None,
             began: Instant::now(),
+            id: RequestId::of(request.headers()),
+            path: self.logs.then(|| request.uri().path().to_owned()),
+            tenant: None,
         };
         self.telemetry.request_began();
-        let id = RequestId::of(request.headers());
         let origin = self.cors.origin(request.headers());
-        let path = self.logs.then(|| request.uri().path().to_owned());
         let preflight = self.cors.preflight(&request);
         let admitted = match preflight {
             Some(_) => Ok(None),
             None => self.admit(&mut request, template, origin.is_some()).await,
         };
         let caller = request.extensions().get::<Caller>();
-        let tenant = caller.filter(|_| self.logs).map(|caller| Arc::clone(&caller.tenant));
+        observed.tenant = caller.filter(|_| self.logs).map(|caller| Arc::clone(&caller.tenant));
         let mut response = match admitted {
             Ok(_) if let Some(response) = preflight => response,
             // The router never sees a path of which it is not known what it asks of its caller.
@@ -210,18 +211,9 @@ impl Front {
             }
             Err(failure) => failure.into_response(),
         };
-        id.show(response.headers_mut());
+        observed.id.show(response.headers_mut());
         self.cors.allow(origin, &mut response);
-        let status = response.status().as_u16();
-        observed.status = Some(status);
-        if let Some(path) = path {
-            let took_ms = observed.began.elapsed().as_secs_f64() * 1000.0;
-            // Without the query: some clients put their password there.
-            tracing::info!(
-                target: "moneta_server::access", request = id.text(), %method, path, status, took_ms,
-                tenant = tenant.as_deref(), "request"
-            );
-        }
+        observed.status = Some(response.status().as_u16());
         response
     }
 
@@ -282,19 +274,33 @@ impl Template {
     }
 }
 
-/// A request on its way; counted also when its client goes away and the future is dropped.
+/// What the log calls the status of a request whose client went away before it was answered.
+const CLIENT_GONE: u16 = 499;
+
+/// A request on its way; counted and logged also when its client goes away and the future is dropped.
 struct Observed<'a> {
     telemetry: &'a Telemetry,
     method: Method,
     route: &'static str,
     status: Option<u16>,
     began: Instant,
+    id: RequestId,
+    /// If it is to be logged. Without the query: some clients put their password there.
+    path: Option<String>,
+    tenant: Option<Arc<str>>,
 }
 
 impl Drop for Observed<'_> {
     fn drop(&mut self) {
         let took: Duration = self.began.elapsed();
         self.telemetry.request_ended(&self.method, self.route, self.status, took);
+        if let Some(path) = &self.path {
+            tracing::info!(
+                target: "moneta_server::access", request = self.id.text(), method = %self.method, path,
+                status = self.status.unwrap_or(CLIENT_GONE), took_ms = took.as_secs_f64() * 1000.0,
+                tenant = self.tenant.as_deref(), "request"
+            );
+        }
     }
 }
 

@@ -156,6 +156,7 @@ impl Findings {
             | Error::Rate { .. }
             | Error::ReadOnly { .. }
             | Error::Removed
+            | Error::Interrupted
             | Error::Stopped { .. } => self.add(part, "", error.to_string(), affects),
         }
     }

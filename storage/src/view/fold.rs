@@ -53,6 +53,7 @@ impl View {
         }
         let mut rolled = self.find_slots(series, parts, budget)?.into_iter();
         for &id in series {
+            self.interrupt.check()?;
             let slots = rolled.next().unwrap_or_default();
             let mut raw = raw.iter_mut();
             for part in parts {
@@ -69,6 +70,7 @@ impl View {
                 let whole = |segment: &Segment, entry: &SeriesEntry| self.is_whole(segment, entry);
                 let summaries = take_summaries(&mut found, range, window_ms, whole);
                 for (segment, entry) in &found.blocks {
+                    self.interrupt.check()?;
                     decode_block(segment, entry, range, &mut found.rows, budget)?;
                 }
                 self.sift(id, &mut found.rows);

@@ -89,7 +89,7 @@ pub(super) async fn report(call: Call) -> Result<Json<Report>, Failure> {
                 )?
             }
         };
-        let store = &call.services.store;
+        let store = &call.store;
         let name =
             parameters.one("tenant")?.map_or_else(|| call.caller().to_owned(), str::to_owned);
         let tenant = store

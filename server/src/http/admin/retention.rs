@@ -248,7 +248,7 @@ async fn explain(call: Call) -> Result<Json<ExplainDocument>, Failure> {
         .ok_or_else(|| Failure::unprocessable("the parameter metric is missing"))?
         .to_owned();
     let tenant = parameters.one("tenant")?.map_or_else(|| call.caller().to_owned(), str::to_owned);
-    let policies = call.services.store.retention();
+    let policies = call.store.retention();
     let mut about = policies.as_slice().iter().filter(|policy| policy.accepts(&tenant, &metric));
     let policy = about.next();
     Ok(Json(ExplainDocument {

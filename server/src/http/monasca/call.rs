@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use moneta_storage::Store;
 use moneta_storage::model::TenantId;
 
 use crate::auth::Caller;
@@ -23,6 +24,8 @@ const TENANT_DEFAULT: &str = "default";
 pub(crate) struct Call {
     /// What to work with.
     pub(crate) services: Arc<Services>,
+    /// Where to read: ends when the client goes away.
+    pub(crate) store: Store,
     /// Where it was sent, and its parameters.
     pub(crate) place: Place,
     tenant: String,
@@ -80,13 +83,17 @@ impl Call {
         self.services.tenant(&self.tenant).await
     }
 
-    /// Runs a blocking call on the pool.
+    /// Runs a blocking call on the pool. Its reads end early if the client goes away, and this with it.
     pub(crate) async fn run<T: Send + 'static>(
-        self,
+        mut self,
         call: impl FnOnce(&Call) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let pool = self.services.pool.clone();
-        pool.run(move || call(&self)).await
+        let services = Arc::clone(&self.services);
+        let read = move |store| {
+            self.store = store;
+            call(&self)
+        };
+        services.pool.read(&services.store, read).await
     }
 }
 
@@ -115,7 +122,8 @@ impl FromRequestParts<Arc<Services>> for Call {
             Some(caller) => (caller.tenant.to_string(), caller.granted.delegates()),
             None => (tenant_name(&parts.headers)?, true),
         };
-        Ok(Call { services: Arc::clone(services), place, tenant, delegates })
+        let (services, store) = (Arc::clone(services), services.store.clone());
+        Ok(Call { services, store, place, tenant, delegates })
     }
 }
 

@@ -137,7 +137,7 @@ pub(super) async fn list(call: Call) -> Result<Json<Listing<MetricElement>>, Fai
         let after = series_offset(call)?;
         let (mut elements, mut next) = (Vec::new(), None);
         if let Some(tenant) = call.acting_tenant()? {
-            let store = &call.services.store;
+            let store = &call.store;
             let mut page = page_of_series(store, tenant, &selector, after, limit + 1)?;
             next = cut(&mut page, limit, ToString::to_string);
             elements = elements_of(call, tenant, &page)?;
@@ -186,7 +186,7 @@ fn elements_of(
     series: &[SeriesId],
 ) -> Result<Vec<MetricElement>, Failure> {
     let mut elements = Vec::with_capacity(series.len());
-    for (id, key) in series.iter().zip(call.services.store.series_of(tenant, series)?) {
+    for (id, key) in series.iter().zip(call.store.series_of(tenant, series)?) {
         // A series that has been removed since it was selected is left out.
         if let Some(key) = key {
             elements.push(MetricElement {

@@ -16,7 +16,7 @@ pub(super) async fn metric_names(call: Call) -> Result<Json<Listing<NameElement>
         let dimensions = DimensionFilter::parse(call.parameters(), "dimensions")?.matchers();
         let selector = Selector { metric: None, dimensions, active: None };
         let names = |tenant, after: Option<&str>, limit| {
-            call.services.store.metric_names(tenant, &selector, after, limit)
+            call.store.metric_names(tenant, &selector, after, limit)
         };
         listing(call, names, |name| NameElement { name })
     })
@@ -30,7 +30,7 @@ pub(super) async fn dimension_names(
     call.run(|call| {
         let selector = of_metric(call)?;
         let names = |tenant, after: Option<&str>, limit| {
-            call.services.store.dimension_names(tenant, &selector, after, limit)
+            call.store.dimension_names(tenant, &selector, after, limit)
         };
         listing(call, names, |dimension_name| DimensionNameElement { dimension_name })
     })
@@ -47,7 +47,7 @@ pub(super) async fn dimension_values(
         rules::check_dimension_name(name).map_err(Failure::unprocessable)?;
         let selector = of_metric(call)?;
         let values = |tenant, after: Option<&str>, limit| {
-            call.services.store.dimension_values(tenant, name, &selector, after, limit)
+            call.store.dimension_values(tenant, name, &selector, after, limit)
         };
         listing(call, values, |dimension_value| DimensionValueElement { dimension_value })
     })

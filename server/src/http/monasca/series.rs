@@ -37,7 +37,7 @@ pub(super) async fn measurements(
         let mut next = None;
         let mut elements = Vec::new();
         if let Some(tenant) = call.acting_tenant()? {
-            let page = query::measurements(&call.services.store, tenant, &asked.question)?;
+            let page = query::measurements(&call.store, tenant, &asked.question)?;
             next = page.next.map(|start| offset_text(&start, format_ms));
             elements = page
                 .groups
@@ -62,7 +62,7 @@ pub(super) async fn statistics(
 ) -> Result<(HeaderMap, Json<Listing<StatisticsElement>>), Failure> {
     call.run(|call| {
         // Without an end, what lies ahead of the clock is not counted.
-        let now = call.services.store.clock().now();
+        let now = call.store.clock().now();
         let asked = Asked::read(call, now.plus_millis(1))?;
         let wanted = statistics_wanted(call.parameters())?;
         let functions: Vec<Statistic> = wanted.iter().map(|(_, function)| *function).collect();
@@ -73,7 +73,7 @@ pub(super) async fn statistics(
         // Everything asked for may lie ahead of the clock.
         let tenant = call.acting_tenant()?.filter(|_| !asked.question.range.is_empty());
         if let Some(tenant) = tenant {
-            let store = &call.services.store;
+            let store = &call.store;
             let page = query::statistics(store, tenant, &asked.question, period_ms, &functions)?;
             for Warning::Resolution { step_ms } in &page.warnings {
                 headers.insert(RESOLUTION, HeaderValue::from(step_ms / 1000));
