@@ -1,0 +1,5 @@
+//! Real programs of others, unmodified, around a real server: slow tests, each with an installation of
+//! its own.
+
+#[cfg(test)]
+mod agent;
