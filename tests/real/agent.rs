@@ -62,8 +62,11 @@ client.get_timer().timing("latency", 12.5)
 client.connection.close_buffer()
 "#;
 
-/// What arrives of a round of [`STATSD`]: metric, dimensions besides `hostname` and `round`, value.
-const ROUND: [(&str, Option<(&str, &str)>, f64); 6] = [
+/// A metric, its dimension besides `hostname` and `round`, its value.
+type Arrival<'a> = (&'a str, Option<(&'a str, &'a str)>, f64);
+
+/// What arrives of a round of [`STATSD`].
+const ROUND: [Arrival<'_>; 6] = [
     ("app.jobs", Some(("kind", "é ü")), 5.0),
     ("app.jobs", Some(("kind", "down")), -4.0),
     ("app.temperature", Some(("place", "a/b (1)")), 21.25),
