@@ -349,9 +349,10 @@ async fn what_the_agent_measures_is_stored_once_and_as_it_was() {
 
     // The token goes; the agent gets another.
     let before = keystone.token("agent", PASSWORD, Some("ops")).await;
-    keystone.revoke_all(&admin, &user).await;
     let old = Reader { token: before, url: url.clone(), client: Client::new() };
-    wait::until("the token is refused", async || match old.names().await {
+    old.get("/v2.0").await.unwrap();
+    keystone.revoke_all(&admin, &user).await;
+    wait::until("the token is refused", async || match old.get("/v2.0").await {
         Err(seen) if seen.contains("401") => Ok(()),
         other => Err(format!("{other:?}")),
     })
