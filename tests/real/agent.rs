@@ -10,17 +10,21 @@ use std::sync::Arc;
 
 use moneta_server::Running;
 use moneta_storage::clock::SystemClock;
-use moneta_tests::keystone::{Keystone, PASSWORD, free_port, terminate};
+use moneta_tests::keystone::{Keystone, PASSWORD};
+use moneta_tests::process::{free_port, terminate};
 use moneta_tests::{installed, server, wait};
 use reqwest::Client;
 use serde_json::{Value, json};
 
 const ENVIRONMENT: &str = "agent-1";
+/// Makes [`CHECK`] measure what the server refuses, once.
+const ORDER: &str = "order";
 
 /// A check of the agent that counts its runs, so that a gap or a repetition shows: for itself, with
 /// `value_meta` that tells its time as the API writes times, and for another tenant. What it measures besides,
-/// the agent itself refuses.
+/// the agent itself refuses; but for a device, told to it by a file that it removes.
 const CHECK: &str = r#"
+import os
 import time
 from monasca_agent.collector.checks import AgentCheck
 
@@ -39,6 +43,9 @@ class Counting(AgentCheck):
                    delegated_tenant=instance["tenant"])
         self.gauge("bad name", 1, dimensions=dimensions)
         self.gauge("bad.dimension", 1, dimensions=dict(dimensions, long="v" * 300))
+        if os.path.exists(instance["order"]):
+            os.remove(instance["order"])
+            self.gauge("bad.device", 1, dimensions=dimensions, device_name="a;b")
 "#;
 
 /// Sends statsd packets with the real client, several in a datagram. Prints when, in the words of the API.
@@ -243,8 +250,10 @@ impl Agent {
         // What is JSON is YAML.
         fs::write(folder.join("agent.yaml"), settings).unwrap();
         fs::write(folder.join("checks.d/counting.py"), CHECK).unwrap();
+        let order = folder.join(ORDER);
+        let counting = json!({"tenant": tenant, "order": order, "dimensions": {"extra": "7"}});
         for (name, instance) in [
-            ("counting", json!({"tenant": tenant, "dimensions": {"extra": "7"}})),
+            ("counting", counting),
             ("cpu", json!({"name": "cpu_stats"})),
             ("load", json!({"name": "load_stats"})),
             ("memory", json!({"name": "memory_stats"})),
@@ -364,6 +373,22 @@ async fn what_the_agent_measures_is_stored_once_and_as_it_was() {
     }
     let samples = their_reader.has_run("their.runs", seen + 3).await;
     assert!(samples.iter().all(|(_, _, meta)| *meta == json!({})), "{samples:?}");
+
+    // A measurement that is refused takes its request with it, everything of a few seconds; the agent keeps
+    // that, and what it measures later is stored.
+    fs::write(agent.folder.join(ORDER), "").unwrap();
+    agent.logs("forwarder", "UnprocessableEntity").await;
+    let last = |samples: &[Sample]| samples.last().map_or(0.0, |sample| sample.1);
+    let before = last(&reader.runs("own.runs").await.unwrap());
+    let samples = wait::until("later runs", async || {
+        let samples = reader.runs("own.runs").await?;
+        if last(&samples) > before { Ok(samples) } else { Err(format!("{samples:?}")) }
+    })
+    .await;
+    let gaps = samples.windows(2).filter(|pair| pair[1].1 != pair[0].1 + 1.0).count();
+    assert_eq!(gaps, 1, "{samples:?}");
+    // What is measured for another tenant goes by requests of its own.
+    their_reader.has_run("their.runs", samples.len()).await;
     drop(agent);
 
     assert_eq!(their_reader.names().await.unwrap(), ["their.runs"]);

@@ -1,7 +1,6 @@
 //! A real Keystone 30 on SQLite, in a folder of its test.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 
+use crate::process::{free_port, terminate};
 use crate::{installed, wait};
 
 const ENVIRONMENT: &str = "keystone-1";
@@ -210,20 +210,4 @@ impl Keystone {
         assert_eq!(answer.status(), want, "{target}");
         answer
     }
-}
-
-/// Asks a process to end, by SIGTERM, so that its own children end with it, and waits until it has.
-pub fn terminate(process: &mut Child) {
-    let _ = Command::new("kill").arg(process.id().to_string()).status();
-    let _ = process.wait();
-}
-
-/// A port on which nothing listened a moment ago, for programs that must be told theirs.
-///
-/// # Panics
-/// If there is none.
-#[must_use]
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").port()
 }

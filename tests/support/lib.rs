@@ -6,6 +6,7 @@ pub mod forget;
 pub mod http;
 pub mod installed;
 pub mod keystone;
+pub mod process;
 pub mod receiver;
 pub mod server;
 pub mod wait;
