@@ -4,26 +4,19 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use moneta_server::{Config, ConfigSources, Running, start};
+use moneta_server::Running;
 use moneta_storage::backup::Repository;
 use moneta_storage::clock::ManualClock;
 use moneta_storage::model::Timestamp;
-use moneta_tests::http;
+use moneta_tests::{http, server};
 use serde_json::{Value, json};
 
 /// 2026-11-20T09:24:00Z
 const NOW: i64 = 1_795_166_640_000;
 
 async fn serve(data: &Path) -> Running {
-    let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-    let config = Config::load(ConfigSources {
-        overrides: vec![
-            set("server.data_dir", data.to_str().unwrap()),
-            set("server.listen", "127.0.0.1:0"),
-        ],
-        ..ConfigSources::default()
-    });
-    start(config.unwrap(), ManualClock::at(Timestamp::from_millis(NOW))).await.unwrap()
+    let clock = ManualClock::at(Timestamp::from_millis(NOW));
+    server::start(data, clock, &[]).await.unwrap()
 }
 
 async fn ask(server: SocketAddr, method: &str, target: &str, body: Option<Value>) -> (u16, Value) {

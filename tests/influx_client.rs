@@ -1,12 +1,10 @@
 //! The real Python client of InfluxDB 5.3.2 against a real server: the library with which
 //! monasca-persister writes, and what it makes of refusals.
 
-use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 
-use moneta_server::{Config, ConfigSources, start};
 use moneta_storage::clock::SystemClock;
+use moneta_tests::{installed, server};
 use tokio::runtime::Runtime;
 
 /// Prints what the client sees, a line for each step.
@@ -48,33 +46,15 @@ refused(["good value=1 %d" % now, "bad value=x"])
 refused(["late value=1 -9000000000000"])
 "#;
 
-fn python() -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).unwrap_or_else(|| {
-        PathBuf::from(std::env::var_os("HOME").expect("a home folder")).join(".cache")
-    });
-    let python = cache.join("moneta/clients-1/bin/python");
-    assert!(python.exists(), "{} is missing: run `make test`, which installs it", python.display());
-    python
-}
-
 #[test]
 fn the_client_of_the_persister_writes_and_reads_refusals() {
     let folder = tempfile::tempdir().unwrap();
-    let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-    let config = Config::load(ConfigSources {
-        overrides: vec![
-            set("server.data_dir", folder.path().join("data").to_str().unwrap()),
-            set("server.listen", "127.0.0.1:0"),
-        ],
-        ..ConfigSources::default()
-    });
+    let data = folder.path().join("data");
     let runtime = Runtime::new().unwrap();
-    let running = runtime.block_on(start(config.unwrap(), Arc::new(SystemClock))).unwrap();
+    let running = server::start(&data, Arc::new(SystemClock), &[]);
+    let running = runtime.block_on(running).unwrap();
     let port = running.address().port().to_string();
-    let output = Command::new(python())
-        .env_clear()
-        .env("HOME", folder.path())
-        .env("PYTHONUTF8", "1")
+    let output = installed::command("clients-1", "python", folder.path())
         .args(["-c", SCRIPT, &port])
         .output()
         .unwrap();
@@ -98,7 +78,6 @@ fn the_client_of_the_persister_writes_and_reads_refusals() {
 
     // What came is where it belongs.
     let config = moneta_storage::StoreConfig::default();
-    let data = folder.path().join("data");
     let store = moneta_storage::Store::open(&data, config, Arc::new(SystemClock)).unwrap();
     let names = |tenant: &str| {
         let tenant = store.find_tenant(tenant).unwrap();

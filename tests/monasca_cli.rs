@@ -3,15 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::panic::resume_unwind;
-use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
-use moneta_server::{Config, ConfigSources, Running, start};
+use moneta_server::Running;
 use moneta_storage::clock::SystemClock;
 use moneta_tests::receiver::WebhookReceiver;
+use moneta_tests::{installed, server};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -29,27 +28,17 @@ struct Server {
 impl Server {
     fn start() -> Server {
         let folder = tempfile::tempdir().unwrap();
-        let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        let config = Config::load(ConfigSources {
-            overrides: vec![
-                set("server.data_dir", folder.path().join("data").to_str().unwrap()),
-                set("server.listen", "127.0.0.1:0"),
-            ],
-            ..ConfigSources::default()
-        });
         let runtime = Runtime::new().unwrap();
-        let running = runtime.block_on(start(config.unwrap(), Arc::new(SystemClock))).unwrap();
+        let data = folder.path().join("data");
+        let running = server::start(&data, Arc::new(SystemClock), &[]);
+        let running = runtime.block_on(running).unwrap();
         Server { running, runtime, folder }
     }
 
     /// One call of the client: whether it succeeded, and all it printed.
     fn call(&self, arguments: &[&str]) -> (bool, String) {
         let url = format!("http://{}/v2.0", self.running.address());
-        let output = Command::new(client())
-            // Nothing of the user's own set-up: no cloud configuration, no proxy.
-            .env_clear()
-            .env("HOME", self.folder.path())
-            .env("PYTHONUTF8", "1")
+        let output = installed::command("clients-1", "monasca", self.folder.path())
             .args(["--os-auth-type", "admin_token", "--os-token", "t", "--os-endpoint", &url])
             .args(["--monasca-api-url", &url])
             .args(arguments)
@@ -99,15 +88,6 @@ impl Server {
     fn shutdown(self) {
         self.runtime.block_on(self.running.shutdown()).unwrap();
     }
-}
-
-fn client() -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).unwrap_or_else(|| {
-        PathBuf::from(std::env::var_os("HOME").expect("a home folder")).join(".cache")
-    });
-    let client = cache.join("moneta/clients-1/bin/monasca");
-    assert!(client.exists(), "{} is missing: run `make test`, which installs it", client.display());
-    client
 }
 
 /// 2023-11-14T22:14:00Z in milliseconds, and as text.

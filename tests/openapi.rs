@@ -4,12 +4,11 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::Arc;
 
-use moneta_server::{Config, ConfigSources, start};
 use moneta_storage::clock::SystemClock;
+use moneta_tests::{installed, server};
 use tokio::runtime::Runtime;
 
 /// Requests made up for each operation, besides those at the edges of what it takes.
@@ -29,16 +28,9 @@ const LEFT_OUT: [&str; 6] = [
 fn requests_made_of_the_document_are_answered_as_it_says() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-    let config = Config::load(ConfigSources {
-        overrides: vec![
-            set("server.data_dir", data.to_str().unwrap()),
-            set("server.listen", "127.0.0.1:0"),
-        ],
-        ..ConfigSources::default()
-    });
     let runtime = Runtime::new().unwrap();
-    let running = runtime.block_on(start(config.unwrap(), Arc::new(SystemClock))).unwrap();
+    let running = server::start(&data, Arc::new(SystemClock), &[]);
+    let running = runtime.block_on(running).unwrap();
     let address = running.address();
 
     let document = folder.path().join("openapi.json");
@@ -58,20 +50,7 @@ fn requests_made_of_the_document_are_answered_as_it_says() {
 /// A command of the Python environment, which has to succeed.
 #[track_caller]
 fn run(folder: &Path, command: &str, arguments: &[&str]) {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).unwrap_or_else(|| {
-        PathBuf::from(std::env::var_os("HOME").expect("a home folder")).join(".cache")
-    });
-    let program = cache.join("moneta/openapi-1/bin").join(command);
-    let missing = "is missing: run `make test`, which installs it";
-    assert!(program.exists(), "{} {missing}", program.display());
-    let output = Command::new(program)
-        .env_clear()
-        .env("HOME", folder)
-        .env("PYTHONUTF8", "1")
-        .current_dir(folder)
-        .args(arguments)
-        .output()
-        .unwrap();
+    let output = installed::command("openapi-1", command, folder).args(arguments).output().unwrap();
     let text =
         [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
     assert!(output.status.success(), "{}", text.concat());

@@ -5,8 +5,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
-use moneta_server::{Config, ConfigSources, start};
 use moneta_storage::clock::SystemClock;
+use moneta_tests::server;
 
 /// The whole answer, head and body.
 fn ask(server: SocketAddr, method: &str, path: &str, body: &str) -> String {
@@ -26,19 +26,11 @@ fn ask(server: SocketAddr, method: &str, path: &str, body: &str) -> String {
 #[test]
 fn a_server_on_a_full_disk_says_so_and_answers_questions() {
     let directory = tempfile::tempdir().unwrap();
-    let set = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let config = Config::load(ConfigSources {
-        overrides: vec![
-            set("server.data_dir", directory.path().to_str().unwrap()),
-            set("server.listen", "127.0.0.1:0"),
-            // No disk has so much.
-            set("storage.free_space_min", "8388607TiB"),
-        ],
-        ..ConfigSources::default()
-    })
-    .unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let running = runtime.block_on(start(config, Arc::new(SystemClock))).unwrap();
+    // No disk has so much.
+    let settings = [("storage.free_space_min", "8388607TiB")];
+    let running = server::start(directory.path(), Arc::new(SystemClock), &settings);
+    let running = runtime.block_on(running).unwrap();
     let server = running.address();
 
     let sample = r#"{"name": "cpu", "timestamp": 1700000000000, "value": 1.0}"#;

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use moneta_server::{Config, ConfigSources, Running, start};
+use moneta_server::Running;
 use moneta_storage::clock::ManualClock;
 use moneta_storage::model::Timestamp;
-use moneta_tests::copy_folder;
+use moneta_tests::{copy_folder, server};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -34,18 +34,11 @@ struct Server {
 
 impl Server {
     fn start(folder: &Path) -> Server {
-        let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        let config = Config::load(ConfigSources {
-            overrides: vec![
-                set("server.data_dir", folder.to_str().unwrap()),
-                set("server.listen", "127.0.0.1:0"),
-                set("storage.free_space_min", "0"),
-            ],
-            ..ConfigSources::default()
-        });
         let clock = ManualClock::at(Timestamp::from_millis(NOW));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        let running = runtime.block_on(start(config.unwrap(), clock.clone())).unwrap();
+        let settings = [("storage.free_space_min", "0")];
+        let running = server::start(folder, clock.clone(), &settings);
+        let running = runtime.block_on(running).unwrap();
         Server { runtime, running, clock }
     }
 

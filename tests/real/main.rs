@@ -1,5 +1,7 @@
-//! Slow tests with the real programs that Moneta stands in for or works with, installed into the
-//! user's cache folder by `make test-real`.
+//! Slow tests with the real programs that Moneta stands in for or works with, unmodified, each with an
+//! installation of its own in the user's cache folder: `make test-real`.
 
+#[cfg(test)]
+mod agent;
 #[cfg(test)]
 mod reference;

@@ -1,10 +1,15 @@
-//! What the tests share: a store in a temporary directory on a clock that the test owns, and a receiver
-//! of webhooks.
+//! What the tests share: a store in a temporary directory on a clock that the test owns, a server in the
+//! process of its test, a real Keystone and other installed programs, and a receiver of webhooks.
 
 pub mod crash;
 pub mod forget;
 pub mod http;
+pub mod installed;
+pub mod keystone;
+pub mod process;
 pub mod receiver;
+pub mod server;
+pub mod wait;
 
 use std::fs;
 use std::path::Path;

@@ -3,13 +3,12 @@
 //! transitions through Kafka.
 
 use std::fmt::Write;
-use std::time::Instant;
 
 use jiff::Timestamp;
+use moneta_tests::wait::until;
 use serde_json::{Value, json};
 
 use super::comparison::{Pair, Request};
-use super::stack::PATIENCE;
 
 const ALARMS: &str = "/alarms";
 const COUNT: &str = "/alarms/count";
@@ -105,22 +104,15 @@ async fn raise(pair: &mut Pair) {
         json!([sample("load", "a", 9.0), sample("load", "b", 1.0), sample("memory", "a", 7.0)]);
     pair.compare(Request::send("POST", "/metrics", samples)).await;
 
-    let begun = Instant::now();
     let all = Request::get(format!("{ALARMS}?sort_by=state%20desc,severity"));
-    let alarms = loop {
+    let alarms = until("alarms", async || {
         let (_, body) = pair.ask(1, &all).await;
-        let states: Vec<&str> = body["elements"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter_map(|a| a["state"].as_str())
-            .collect();
-        if states == ["ALARM", "UNDETERMINED", "UNDETERMINED"] {
-            break body["elements"].as_array().unwrap().clone();
-        }
-        assert!(begun.elapsed() < PATIENCE, "{body}");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    };
+        let alarms = body["elements"].as_array().unwrap();
+        let states: Vec<&str> = alarms.iter().filter_map(|alarm| alarm["state"].as_str()).collect();
+        let raised = states == ["ALARM", "UNDETERMINED", "UNDETERMINED"];
+        if raised { Ok(alarms.clone()) } else { Err(body.to_string()) }
+    })
+    .await;
     for (name, alarm) in ["first", "second", "third"].into_iter().zip(&alarms) {
         let id = alarm["id"].as_str().unwrap();
         pair.know(name, [id, id]);

@@ -1,16 +1,17 @@
 //! Two servers that are asked the same, and what differs in their answers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
 
 use jiff::Timestamp;
-use moneta_server::{Config, ConfigSources, Running, start};
+use moneta_server::Running;
 use moneta_storage::clock::ManualClock;
+use moneta_tests::server;
+use moneta_tests::wait::until;
 use reqwest::{Client, Method, Url};
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
-use super::stack::{PATIENCE, Reference};
+use super::stack::Reference;
 
 /// What users read about differences.
 const DOCUMENT: &str = include_str!("../../../server/API.md");
@@ -84,18 +85,10 @@ pub(crate) type Answer = (u16, Value);
 impl Pair {
     pub(crate) async fn start() -> Pair {
         let folder = tempfile::tempdir().unwrap();
-        let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        let config = Config::load(ConfigSources {
-            overrides: vec![
-                set("server.data_dir", folder.path().join("data").to_str().unwrap()),
-                set("server.listen", "127.0.0.1:0"),
-                set("server.region", "RegionOne"),
-            ],
-            ..ConfigSources::default()
-        });
         let now = Timestamp::now().as_millisecond();
         let clock = ManualClock::at(moneta_storage::model::Timestamp::from_millis(now));
-        let running = start(config.unwrap(), clock).await.unwrap();
+        let region = [("server.region", "RegionOne")];
+        let running = server::start(&folder.path().join("data"), clock, &region).await.unwrap();
         Pair {
             reference: Reference::start().await,
             running,
@@ -175,16 +168,13 @@ impl Pair {
 
     /// Asks the reference until its answer is as wanted: the persister takes its time.
     pub(crate) async fn await_reference(&self, request: &Request, wanted: impl Fn(&Value) -> bool) {
-        let begun = Instant::now();
-        loop {
+        until("the reference", async || {
             let (status, body) = self.ask(0, request).await;
-            if status == 200 && wanted(&body) {
-                return;
-            }
-            let late = begun.elapsed() > PATIENCE;
-            assert!(!late, "{request:?}: {status} {body}\n{}", self.reference.logs());
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-        }
+            let there = status == 200 && wanted(&body);
+            let seen = || format!("{request:?}: {status} {body}\n{}", self.reference.logs());
+            if there { Ok(()) } else { Err(seen()) }
+        })
+        .await;
     }
 
     /// Asks one side.

@@ -1,17 +1,17 @@
 //! The reference: monasca-api 11 under gunicorn, monasca-persister 9, InfluxDB 1.6.7, MariaDB 10.11, and
 //! the mock of Kafka that librdkafka brings along.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use moneta_tests::installed;
+use moneta_tests::process::{free_port, terminate};
+use moneta_tests::wait::until;
 use tempfile::TempDir;
-
-/// Longer than anything takes on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Serves the broker, and hands on what comes as lines of a topic, a tab and a record.
 const KAFKA: &str = r#"
@@ -32,13 +32,6 @@ const PIPELINE: &str = "[DEFAULT]\nname = monasca_api\n[pipeline:main]\npipeline
     [app:api]\npaste.app_factory = monasca_api.api.server:launch\n[filter:request_id]\n\
     paste.filter_factory = oslo_middleware.request_id:RequestId.factory\n";
 
-fn cache() -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).unwrap_or_else(|| {
-        PathBuf::from(std::env::var_os("HOME").expect("a home folder")).join(".cache")
-    });
-    cache.join("moneta")
-}
-
 /// All processes of the reference, ended with the value.
 pub(crate) struct Reference {
     url: String,
@@ -49,14 +42,8 @@ pub(crate) struct Reference {
 
 impl Drop for Reference {
     fn drop(&mut self) {
-        // The last that came was the first to depend on the others.
-        for process in self.processes.iter_mut().rev() {
-            // SIGTERM, so that workers end with their master.
-            let _ = Command::new("kill").arg(process.id().to_string()).status();
-        }
-        for mut process in self.processes.drain(..) {
-            let _ = process.wait();
-        }
+        // The last that came depends on the others.
+        self.processes.iter_mut().rev().for_each(terminate);
     }
 }
 
@@ -116,16 +103,9 @@ impl Reference {
     }
 }
 
-/// A file of the Python environment of the reference.
-fn python(program: &str) -> PathBuf {
-    installed(&format!("reference-1/bin/{program}"))
-}
-
-fn installed(path: &str) -> PathBuf {
-    let program = cache().join(path);
-    let missing = "is missing: run `make test-real`, which installs it";
-    assert!(program.exists(), "{} {missing}", program.display());
-    program
+/// A program of the Python environment of the reference.
+fn python(name: &str) -> PathBuf {
+    installed::program("reference-1", name)
 }
 
 fn log(place: &Path, name: &str) -> fs::File {
@@ -142,7 +122,7 @@ fn said(place: &Path, name: &str) -> String {
 
 /// A free port, remembered under a name.
 fn take_port(place: &Path, name: &str) -> u16 {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     fs::write(place.join(format!("{name}.port")), port.to_string()).unwrap();
     port
 }
@@ -152,11 +132,7 @@ fn port_of(place: &Path, name: &str) -> u16 {
 }
 
 async fn wait_for(what: &str, done: impl Fn() -> bool, said: impl Fn() -> String) {
-    let begun = Instant::now();
-    while !done() {
-        assert!(begun.elapsed() < PATIENCE, "{what} does not come: {}", said());
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    until(what, async || if done() { Ok(()) } else { Err(said()) }).await;
 }
 
 /// Whether a GET is answered with a success.
@@ -188,7 +164,7 @@ async fn influxdb(place: &Path) -> Child {
          [http]\nbind-address = \"127.0.0.1:{port}\"\nlog-enabled = false\n"
     );
     fs::write(place.join("influxdb.conf"), settings).unwrap();
-    let process = Command::new(installed("peers/influxdb/usr/bin/influxd"))
+    let process = Command::new(installed::program("peers/influxdb/usr", "influxd"))
         .arg("-config")
         .arg(place.join("influxdb.conf"))
         .stdout(Stdio::null())
@@ -203,22 +179,21 @@ async fn influxdb(place: &Path) -> Child {
 
 /// A program of MariaDB's packages, which are unpacked and not installed.
 fn maria(program: &str) -> Command {
-    let root = cache().join("mariadb-1");
-    let mut command = Command::new(installed(&format!("mariadb-1/usr/{program}")));
-    command.env("LD_LIBRARY_PATH", root.join("usr/lib").join(triplet(&root)));
+    let mut command = Command::new(installed::path(&format!("mariadb-1/usr/{program}")));
+    command.env("LD_LIBRARY_PATH", libraries());
     command.arg("--no-defaults");
     command
 }
 
-/// The folder of libraries of this kind of machine.
-fn triplet(root: &Path) -> String {
-    let mut folders = fs::read_dir(root.join("usr/lib")).unwrap().flatten();
-    let folder = folders.find(|entry| entry.file_name().to_string_lossy().ends_with("-linux-gnu"));
-    folder.unwrap().file_name().to_string_lossy().into_owned()
+/// The folder of its libraries, called by the kind of machine.
+fn libraries() -> PathBuf {
+    let mut folders = fs::read_dir(installed::path("mariadb-1/usr/lib")).unwrap().flatten();
+    let of_machine = |name: &OsString| name.to_string_lossy().ends_with("-linux-gnu");
+    folders.find(|entry| of_machine(&entry.file_name())).unwrap().path()
 }
 
 async fn mariadb(place: &Path) -> Child {
-    let root = cache().join("mariadb-1");
+    let root = installed::path("mariadb-1");
     let options = [
         format!("--basedir={}/usr", root.display()),
         format!("--datadir={}/mariadb", place.display()),
