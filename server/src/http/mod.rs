@@ -13,6 +13,7 @@ pub(crate) mod listener;
 pub(crate) mod monasca;
 pub(crate) mod openapi;
 pub(crate) mod own;
+mod packing;
 pub(crate) mod process;
 pub(crate) mod prometheus;
 mod request_id;
@@ -187,6 +188,7 @@ impl Front {
         self.telemetry.request_began();
         let id = RequestId::of(request.headers());
         let origin = self.cors.origin(request.headers());
+        let takes_gzip = packing::is_welcome(request.headers());
         let path = self.logs.then(|| request.uri().path().to_owned());
         let preflight = self.cors.preflight(&request);
         let admitted = match preflight {
@@ -195,7 +197,7 @@ impl Front {
         };
         let caller = request.extensions().get::<Caller>();
         let tenant = caller.filter(|_| self.logs).map(|caller| Arc::clone(&caller.tenant));
-        let mut response = match admitted {
+        let response = match admitted {
             Ok(_) if let Some(response) = preflight => response,
             // The router never sees a path of which it is not known what it asks of its caller.
             Ok(_) if template.is_none() => not_found(&method, request.uri()).into_response(),
@@ -210,6 +212,7 @@ impl Front {
             }
             Err(failure) => failure.into_response(),
         };
+        let mut response = packing::pack(takes_gzip, &method, response).await;
         id.show(response.headers_mut());
         self.cors.allow(origin, &mut response);
         let status = response.status().as_u16();
