@@ -40,6 +40,7 @@ fn question(host: Option<&str>, hours: (i64, i64), grouping: Grouping) -> Questi
         page: None,
         rows_max: 10_000,
         samples_max: 100_000_000,
+        asker: moneta_query::Asker::default(),
     }
 }
 

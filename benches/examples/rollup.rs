@@ -35,6 +35,7 @@ fn double_groupby(store: &Store, tenant: TenantId, metrics: usize) -> Result<Vec
             page: None,
             rows_max: 100_000,
             samples_max: 100_000_000,
+            asker: moneta_query::Asker::default(),
         };
         let page = statistics(store, tenant, &question, 3_600_000, &[Statistic::Avg])?;
         let rows = page.groups.into_iter().flat_map(|group| group.rows);

@@ -19,6 +19,9 @@ pub enum Error {
         /// The limit.
         max: u64,
     },
+    /// Whoever asked has left.
+    #[error("the answer is no longer wanted")]
+    Unwanted,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] moneta_storage::Error),
@@ -31,6 +34,7 @@ impl Error {
         match self {
             Error::Invalid(_) | Error::SeveralSeries => ErrorKind::Invalid,
             Error::Limit { .. } => ErrorKind::Limit,
+            Error::Unwanted => ErrorKind::Busy,
             Error::Store(source) => source.kind(),
         }
     }

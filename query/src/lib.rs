@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod asker;
 mod error;
 mod exec;
 pub mod expr;
@@ -12,4 +13,5 @@ pub mod lang;
 pub mod limits;
 pub mod window;
 
+pub use asker::Asker;
 pub use error::Error;

@@ -219,6 +219,7 @@ impl From<moneta_query::Error> for Failure {
             ),
             moneta_query::Error::Invalid(_)
             | moneta_query::Error::Limit { .. }
+            | moneta_query::Error::Unwanted
             | moneta_query::Error::Store(_) => Failure::of_kind(error.kind(), error.to_string()),
         }
     }

@@ -9,11 +9,13 @@ mod group;
 mod page;
 mod scan;
 mod source;
+mod watched;
 
 #[cfg(test)]
 pub(crate) mod memory;
 
 pub(crate) use source::{Source, StoreSource};
+pub(crate) use watched::Watched;
 
 use moneta_storage::model::{SeriesId, TimeRange, Timestamp};
 

@@ -8,8 +8,9 @@ use moneta_storage::model::{
     DimensionMatcher, Selector, TenantId, TimeRange, Timestamp, ValueMatcher, ValueMeta,
 };
 
+use crate::asker::Asker;
 use crate::error::Error;
-use crate::exec::{self, Source, StoreSource};
+use crate::exec::{self, Source, StoreSource, Watched};
 pub use crate::expr::{Aggregate as Statistic, Group, Page, PageStart, Warning};
 use crate::expr::{GroupBy, Matches, Paging, Samples, Select, Windowed};
 use crate::window::{WindowLength, Windows};
@@ -48,6 +49,8 @@ pub struct Question {
     pub rows_max: usize,
     /// At most so many samples may be decoded.
     pub samples_max: u64,
+    /// Who waits for the answer.
+    pub asker: Asker,
 }
 
 /// One measurement: time, value, extra facts.
@@ -63,7 +66,7 @@ pub type StatisticRow = (Timestamp, Vec<f64>);
 /// # Errors
 /// `SeveralSeries` if grouping is `Single` and more than one known series matches, whenever its
 /// samples were; `Limit` if more series or samples are needed than allowed; `Invalid` if the page
-/// begins in a group that is not there (any more); failures of the store.
+/// begins in a group that is not there (any more); `Unwanted` if the asker leaves; failures of the store.
 pub fn measurements(
     store: &Store,
     tenant: TenantId,
@@ -93,7 +96,7 @@ fn measurements_from(
     question: &Question,
 ) -> Result<Page<Measurement>, Error> {
     let expression = Samples { select: question.select(), group: question.group_by() };
-    exec::samples(source, &expression, &question.paging())
+    exec::samples(&Watched::new(source, &question.asker), &expression, &question.paging())
 }
 
 fn statistics_from(
@@ -113,7 +116,7 @@ fn statistics_from(
         aggregates: statistics.to_vec(),
         group: question.group_by(),
     };
-    exec::windowed(source, &expression, &question.paging())
+    exec::windowed(&Watched::new(source, &question.asker), &expression, &question.paging())
 }
 
 impl Question {

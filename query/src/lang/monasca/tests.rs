@@ -36,6 +36,7 @@ fn question(grouping: Grouping) -> Question {
         page: None,
         rows_max: 1000,
         samples_max: 1000,
+        asker: Asker::default(),
     }
 }
 
@@ -440,4 +441,15 @@ proptest! {
         prop_assert!(got.iter().all(|page| page.groups.iter().map(|g| g.rows.len()).sum::<usize>() <= rows_max));
         prop_assert_eq!(stitched(got.iter().map(rows).collect()), want);
     }
+}
+
+#[test]
+fn a_question_that_nobody_waits_for_is_not_answered() {
+    let memory = memory("host=a 0:1 10:2");
+    let question = question(Grouping::Every);
+    assert!(measurements_from(&memory, &question).is_ok());
+    question.asker.leave();
+    assert!(matches!(measurements_from(&memory, &question), Err(Error::Unwanted)));
+    let statistics = statistics_from(&memory, &question, 60, &[Statistic::Avg]);
+    assert!(matches!(statistics, Err(Error::Unwanted)));
 }

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use moneta_query::Asker;
 use moneta_storage::model::TenantId;
 
 use crate::auth::Caller;
 use crate::http::{OverTls, Services};
 use crate::ingest::rules;
+use crate::pool::Pool;
 use crate::security;
 use crate::status::Failure;
 use crate::wire::links::Place;
@@ -25,6 +27,8 @@ pub(crate) struct Call {
     pub(crate) services: Arc<Services>,
     /// Where it was sent, and its parameters.
     pub(crate) place: Place,
+    /// The client, for as long as it waits.
+    pub(crate) asker: Asker,
     tenant: String,
     /// Whether it may act for another tenant.
     delegates: bool,
@@ -85,8 +89,27 @@ impl Call {
         self,
         call: impl FnOnce(&Call) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let pool = self.services.pool.clone();
-        pool.run(move || call(&self)).await
+        let (pool, asker) = (self.services.pool.clone(), self.asker.clone());
+        run_for(asker, &pool, move || call(&self)).await
+    }
+}
+
+/// Runs a call on a pool. When the client goes away this is dropped, and what runs on the pool can know.
+async fn run_for<T: Send + 'static>(
+    asker: Asker,
+    pool: &Pool,
+    call: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let _waiting = Waiting(asker);
+    pool.run(call).await
+}
+
+/// Held for as long as the client waits.
+struct Waiting(Asker);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.leave();
     }
 }
 
@@ -115,7 +138,8 @@ impl FromRequestParts<Arc<Services>> for Call {
             Some(caller) => (caller.tenant.to_string(), caller.granted.delegates()),
             None => (tenant_name(&parts.headers)?, true),
         };
-        Ok(Call { services: Arc::clone(services), place, tenant, delegates })
+        let asker = Asker::default();
+        Ok(Call { services: Arc::clone(services), place, asker, tenant, delegates })
     }
 }
 
@@ -156,7 +180,36 @@ pub(crate) fn check_tenant(name: &str) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::oneshot;
+
     use super::*;
+
+    #[tokio::test]
+    async fn who_goes_away_is_known_to_what_runs() {
+        let asker = Asker::default();
+        let (begin, begun) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        let seen = asker.clone();
+        let work = move || {
+            begin.send(()).unwrap();
+            // Ends also if the test fails.
+            let left = (0..100_000_000).any(|_| {
+                std::thread::yield_now();
+                seen.has_left()
+            });
+            end.send(left).unwrap();
+            Ok(())
+        };
+        let pool = Pool::for_reading();
+        let mut running = Box::pin(run_for(asker.clone(), &pool, work));
+        tokio::select! {
+            _ = &mut running => panic!("it ended by itself"),
+            begun = begun => begun.unwrap(),
+        }
+        assert!(!asker.has_left());
+        drop(running);
+        assert!(ended.await.unwrap());
+    }
 
     #[test]
     fn tenants_are_named_by_header() {

@@ -117,6 +117,7 @@ impl Asked {
             page: page_start(parameters)?,
             rows_max: parameters.limit()?,
             samples_max: call.services.samples_max,
+            asker: call.asker.clone(),
         };
         Ok(Asked { question, filter })
     }
