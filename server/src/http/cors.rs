@@ -36,6 +36,14 @@ impl Cors {
         self.origins.iter().any(known).then(|| origin.clone())
     }
 
+    /// Whether the operator knows who made the pages of an origin. Only such pages may send what the browser
+    /// itself has kept for this server, as the password of `Basic`; pages written for the old plugin of
+    /// Grafana always ask for that, and without it their browser keeps the answer from them.
+    fn is_named(&self, origin: &HeaderValue) -> bool {
+        let named = |allowed: &String| allowed.as_bytes().eq_ignore_ascii_case(origin.as_bytes());
+        self.origins.iter().any(named)
+    }
+
     /// The answer to a browser's question before the request itself, which shows no token.
     pub(crate) fn preflight(&self, request: &Request<Body>) -> Option<Response<Body>> {
         let asks = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
@@ -59,6 +67,10 @@ impl Cors {
     pub(crate) fn allow(&self, origin: Option<HeaderValue>, response: &mut Response<Body>) {
         let headers = response.headers_mut();
         if let Some(origin) = origin {
+            if self.is_named(&origin) {
+                let yes = HeaderValue::from_static("true");
+                headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, yes);
+            }
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
             headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(SHOWN));
         }

@@ -13,6 +13,7 @@ pub(crate) mod listener;
 pub(crate) mod monasca;
 pub(crate) mod openapi;
 pub(crate) mod own;
+mod packing;
 pub(crate) mod process;
 pub(crate) mod prometheus;
 mod request_id;
@@ -189,6 +190,7 @@ impl Front {
         };
         self.telemetry.request_began();
         let origin = self.cors.origin(request.headers());
+        let takes_gzip = packing::is_welcome(request.headers());
         let preflight = self.cors.preflight(&request);
         let admitted = match preflight {
             Some(_) => Ok(None),
@@ -196,7 +198,7 @@ impl Front {
         };
         let caller = request.extensions().get::<Caller>();
         observed.tenant = caller.filter(|_| self.logs).map(|caller| Arc::clone(&caller.tenant));
-        let mut response = match admitted {
+        let response = match admitted {
             Ok(_) if let Some(response) = preflight => response,
             // The router never sees a path of which it is not known what it asks of its caller.
             Ok(_) if template.is_none() => not_found(&method, request.uri()).into_response(),
@@ -211,6 +213,7 @@ impl Front {
             }
             Err(failure) => failure.into_response(),
         };
+        let mut response = packing::pack(takes_gzip, &method, response).await;
         observed.id.show(response.headers_mut());
         self.cors.allow(origin, &mut response);
         observed.status = Some(response.status().as_u16());

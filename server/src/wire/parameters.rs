@@ -46,6 +46,12 @@ impl Parameters {
         Ok(first)
     }
 
+    /// The values of a parameter that is a list: joined by commas, repeated, or both. Joined.
+    pub(crate) fn list(&self, name: &str) -> Option<String> {
+        let values: Vec<&str> = self.all(name).collect();
+        (!values.is_empty()).then(|| values.join(","))
+    }
+
     /// `limit`: how many elements a page may have.
     pub(crate) fn limit(&self) -> Result<usize, Failure> {
         let Some(text) = self.one("limit")? else {
@@ -137,6 +143,8 @@ mod tests {
         assert_eq!(parameters.one("e").unwrap(), Some("a=b"));
         assert!(parameters.one("a").is_err());
         assert_eq!(parameters.printed_list("a"), "['1+1 x', 'b%']");
+        assert_eq!(parameters.list("a").as_deref(), Some("1+1 x,b%"));
+        assert_eq!(parameters.list("c"), None);
     }
 
     #[test]

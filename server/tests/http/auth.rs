@@ -338,14 +338,24 @@ async fn pages_of_named_origins_may_call() {
     assert_eq!(answer.status, 204);
     assert_eq!(answer.header("access-control-allow-origin"), Some(page));
     assert!(answer.header("access-control-allow-headers").unwrap().contains("x-auth-token"));
-    assert_eq!(answer.header("access-control-allow-credentials"), None);
+    assert_eq!(answer.header("access-control-allow-credentials"), Some("true"));
     let answer = ask("GET", page).await;
     assert_eq!((answer.status, answer.header("access-control-allow-origin")), (401, Some(page)));
     for other in ["https://grafana.example.com", "null", "https://evil.example"] {
         let answer = ask("OPTIONS", other).await;
         assert_eq!((answer.status, answer.header("access-control-allow-origin")), (401, None));
+        assert_eq!(answer.header("access-control-allow-credentials"), None);
         assert_eq!(answer.header("vary"), Some("Accept"), "{}", answer.head);
     }
+    server.stop().await;
+
+    // Pages of anybody may not send what a browser has kept.
+    let settings = [("auth.mode", "tokens"), ("server.cors_origins", "*")];
+    let server = Server::start_with(&settings).await;
+    let address = server.running.address();
+    let answer = exchange(address, "GET", "/v2.0/metrics", &[("origin", page)], "").await;
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (401, Some(page)));
+    assert_eq!(answer.header("access-control-allow-credentials"), None);
     server.stop().await;
 
     // Without tokens, such a page may change something, and others may not.

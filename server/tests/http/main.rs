@@ -3,10 +3,13 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod auth;
+mod browsers;
 mod damage;
+mod dashboards;
 mod deletion;
 mod figures;
 mod monasca;
+mod openstack_clients;
 mod reference;
 mod reference_alarms;
 mod refusals;

@@ -131,7 +131,7 @@ async fn measurements_and_statistics_are_read() {
         .await;
     assert_eq!(merged[0]["dimensions"], json!({}));
     assert_eq!(merged[0]["columns"], json!(["timestamp", "max", "count", "avg"]));
-    assert_eq!(merged[0]["statistics"], json!([["2026-11-20T09:00:00Z", 12, 6, 6]]));
+    assert_eq!(merged[0]["statistics"], json!([["2026-11-20T09:00:00Z", 12.0, 6, 6.0]]));
     server.running.shutdown().await.unwrap();
 }
 

@@ -28,7 +28,7 @@ pub(super) struct AlarmFilter {
     definition: Option<String>,
     metric: Option<String>,
     dimensions: DimensionFilter,
-    state: Option<State>,
+    states: Option<Vec<State>>,
     severities: Option<Vec<Severity>>,
     lifecycle_state: Option<String>,
     link: Option<String>,
@@ -43,7 +43,7 @@ impl AlarmFilter {
             definition: text("alarm_definition_id")?,
             metric: text("metric_name")?,
             dimensions: DimensionFilter::parse(parameters, "metric_dimensions")?,
-            state: state(parameters)?,
+            states: states(parameters)?,
             severities: severities(parameters)?,
             lifecycle_state: text("lifecycle_state")?,
             link: text("link")?,
@@ -59,7 +59,7 @@ impl AlarmFilter {
         same(&self.definition, Some(&alarm.definition_id))
             && same(&self.lifecycle_state, alarm.lifecycle_state.as_deref())
             && same(&self.link, alarm.link.as_deref())
-            && self.state.is_none_or(|state| state == alarm.state)
+            && self.states.as_ref().is_none_or(|some| some.contains(&alarm.state))
             && self.severities.as_ref().is_none_or(|some| some.contains(&alarm.severity))
             && self.state_updated_from.is_none_or(|from| alarm.state_updated >= from)
             && self.metric.as_ref().is_none_or(|want| alarm.metrics.iter().any(|m| m.name == *want))
@@ -76,14 +76,25 @@ pub(super) fn has_metric_with(alarm: &Alarm, filter: &DimensionFilter) -> bool {
             .any(|metric| filter.holds(|key| metric.dimensions.get(key).map(String::as_str)))
 }
 
-fn state(parameters: &Parameters) -> Result<Option<State>, Failure> {
+/// `state`, several joined by bars as in `severity`. Front ends join what is chosen, which may be
+/// nothing.
+fn states(parameters: &Parameters) -> Result<Option<Vec<State>>, Failure> {
     let Some(text) = parameters.one("state")? else {
         return Ok(None);
     };
-    parse_state(&text.to_ascii_uppercase()).map(Some).ok_or_else(|| {
-        let text = format!("State {text} must be one of ['ALARM', 'OK', 'UNDETERMINED']");
-        Failure::titled("Invalid State", text)
-    })
+    let parse = |part: &str| {
+        parse_state(&part.to_ascii_uppercase()).ok_or_else(|| {
+            let text = format!("State {part} must be one of ['ALARM', 'OK', 'UNDETERMINED']");
+            Failure::titled("Invalid State", text)
+        })
+    };
+    let states: Vec<State> = parts(text).map(parse).collect::<Result<_, _>>()?;
+    Ok((!states.is_empty()).then_some(states))
+}
+
+/// What bars join, but for what is empty.
+pub(super) fn parts(text: &str) -> impl Iterator<Item = &str> {
+    text.split('|').filter(|part| !part.is_empty())
 }
 
 fn parse_state(text: &str) -> Option<State> {
@@ -318,6 +329,11 @@ pub(super) mod tests {
         check("alarm_definition_id=d&state=ok&severity=LOW%7Chigh", true);
         check("alarm_definition_id=e", false);
         check("state=ALARM", false);
+        check("state=ALARM|OK", true);
+        check("state=ALARM|undetermined", false);
+        check("state=", true);
+        check("state=|&severity=|", true);
+        check("state=ALARM|", false);
         check("severity=low", false);
         check("metric_name=mem", true);
         check("metric_name=me", false);

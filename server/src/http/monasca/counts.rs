@@ -66,7 +66,7 @@ pub(super) async fn count(call: Call) -> Result<Json<CountsAnswer>, Failure> {
 }
 
 fn group_fields(parameters: &Parameters) -> Result<Vec<(&'static str, GroupField)>, Failure> {
-    let Some(text) = parameters.one("group_by")? else {
+    let Some(text) = parameters.list("group_by") else {
         return Ok(Vec::new());
     };
     // More than there are must repeat some, and every one is a column of every row.
@@ -174,6 +174,10 @@ mod tests {
         };
         check("", json!([[3]]));
         check("group_by=state,severity", json!([[1, "ALARM", "LOW"], [2, "OK", "CRITICAL"]]));
+        check(
+            "group_by=state&group_by=severity",
+            json!([[1, "ALARM", "LOW"], [2, "OK", "CRITICAL"]]),
+        );
         check("group_by=metric_name", json!([[1, null], [2, "cpu"], [1, "mem"]]));
         check(
             "group_by=dimension_name,metric_name",

@@ -9,6 +9,7 @@ use moneta_alerting::{Definition, DefinitionPatch, DefinitionSpec, Severity, Und
 use moneta_storage::model::{Dimensions, TenantId};
 use serde_json::Value;
 
+use super::alarms::parts;
 use super::call::Call;
 use super::dimension_filter::DimensionFilter;
 use super::fields::Presence::{Optional, Required};
@@ -228,7 +229,8 @@ pub(super) fn severities(parameters: &Parameters) -> Result<Option<Vec<Severity>
             Failure::titled("Invalid Severity", text)
         })
     };
-    text.split('|').map(parse).collect::<Result<_, _>>().map(Some)
+    let severities: Vec<Severity> = parts(text).map(parse).collect::<Result<_, _>>()?;
+    Ok((!severities.is_empty()).then_some(severities))
 }
 
 fn match_by(fields: &Fields<'_>, presence: Presence) -> Result<Option<Vec<String>>, String> {

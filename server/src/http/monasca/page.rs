@@ -91,7 +91,7 @@ pub(super) fn sorting<F: Copy + PartialEq>(
     parameters: &Parameters,
     fields: &[(&str, F)],
 ) -> Result<Sorting<F>, Failure> {
-    let Some(text) = parameters.one("sort_by")? else {
+    let Some(text) = parameters.list("sort_by") else {
         return Ok(Vec::new());
     };
     let mut sorting = Vec::new();

@@ -142,7 +142,7 @@ fn required_span(parameters: &Parameters, end_default: Timestamp) -> Result<Time
 
 /// `group_by` wins over `merge_metrics`.
 fn grouping(parameters: &Parameters) -> Result<Grouping, Failure> {
-    if let Some(text) = parameters.one("group_by")? {
+    if let Some(text) = parameters.list("group_by") {
         if text == "*" {
             return Ok(Grouping::Every);
         }
@@ -202,6 +202,8 @@ fn statistics_wanted(parameters: &Parameters) -> Result<Vec<(&'static str, Stati
     text.split(',')
         .map(|name| match name.trim().to_ascii_lowercase().as_str() {
             "avg" => Ok(("avg", Statistic::Avg)),
+            // The name that a column has is the one that was asked for.
+            "mean" => Ok(("mean", Statistic::Avg)),
             "min" => Ok(("min", Statistic::Min)),
             "max" => Ok(("max", Statistic::Max)),
             "sum" => Ok(("sum", Statistic::Sum)),
@@ -265,8 +267,8 @@ mod tests {
         check(period(&parse("period=-60")).err(), "Period must be a positive integer");
         assert_eq!(period(&parse("")).unwrap(), 300);
         assert_eq!(period(&parse("period=0")).unwrap(), 0);
-        let wanted = statistics_wanted(&parse("statistics=MAX,avg")).unwrap();
-        assert_eq!(columns(&wanted), ["timestamp", "max", "avg"]);
+        let wanted = statistics_wanted(&parse("statistics=MAX,avg,mean")).unwrap();
+        assert_eq!(columns(&wanted), ["timestamp", "max", "avg", "mean"]);
     }
 
     #[test]
@@ -282,6 +284,7 @@ mod tests {
         check("merge_metrics=1", Grouping::Single);
         check("group_by=*&merge_metrics=true", Grouping::Every);
         check("group_by=a,b,a", Grouping::By(vec!["a".into(), "b".into()]));
+        check("group_by=a&group_by=b,a", Grouping::By(vec!["a".into(), "b".into()]));
         check("group_by=my-dim", Grouping::By(vec!["my-dim".into()]));
         assert!(grouping(&parse("group_by=a,")).is_err());
         let many = |n: usize| (0..n).map(|at| format!("d{at},")).collect::<String>() + "d0";

@@ -75,7 +75,7 @@ pub(crate) const STATISTICS: Operation =
             "statistics",
             Text,
             "avg,max",
-            "Of `avg`, `min`, `max`, `count`, `sum`, joined by commas",
+            "Of `avg` (or `mean`), `min`, `max`, `count`, `sum`, joined by commas",
         )
         .required(),
         Parameter::new("period", Number(0), "300", "Seconds, 300 by default; 0: all in one"),
@@ -144,7 +144,7 @@ const ALARM_DEFINITION: Parameter =
 const ALARM_DIMENSIONS: Parameter =
     Parameter::new("metric_dimensions", Text, "hostname:web1", DIMENSIONS);
 const STATE: Parameter =
-    Parameter::new("state", OneOf(&["OK", "ALARM", "UNDETERMINED"]), "ALARM", "State");
+    Parameter::new("state", Text, "ALARM", "`OK`, `ALARM`, `UNDETERMINED`; several joined by `|`");
 const LIFECYCLE: Parameter =
     Parameter::new("lifecycle_state", Text, "OPEN", "Exact lifecycle state");
 const LINK: Parameter = Parameter::new("link", Text, "", "Exact link");
