@@ -106,17 +106,18 @@ impl Gate {
         !matches!(self.mode, Mode::None)
     }
 
-    /// Who sends a request with these headers; `None` where nobody is asked. Refused if the roles do not
+    /// Who sends a request with these headers and the password in its target, if any; `None` where nobody is asked. Refused if the roles do not
     /// grant `right`.
     pub(crate) async fn admit(
         &self,
         headers: &HeaderMap,
+        password: Option<&str>,
         right: Right,
     ) -> Result<Option<Caller>, Failure> {
         if right == Right::Open || !self.asks() {
             return Ok(None);
         }
-        let token = secret::shown(headers).ok_or_else(|| self.unauthenticated())?;
+        let token = secret::shown(headers, password).ok_or_else(|| self.unauthenticated())?;
         let digest = Digest::of(token.as_bytes());
         let now = self.clock.now();
         let identity = match &self.mode {

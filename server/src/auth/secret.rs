@@ -8,12 +8,13 @@ use base64::engine::general_purpose::STANDARD;
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
 /// The token that a request shows: `X-Auth-Token`, or `Authorization` in one of the ways of HTTP clients:
-/// `Bearer`, InfluxDB's `Token`, or the password of `Basic`.
-pub(crate) fn shown(headers: &HeaderMap) -> Option<String> {
+/// `Bearer`, InfluxDB's `Token`, or the password of `Basic`; else the password in its target.
+pub(crate) fn shown(headers: &HeaderMap, password: Option<&str>) -> Option<String> {
     let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
-    let token = match headers.get("x-auth-token") {
-        Some(token) => text(token)?,
-        None => authorization(&text(headers.get(header::AUTHORIZATION)?)?)?,
+    let token = match (headers.get("x-auth-token"), headers.get(header::AUTHORIZATION)) {
+        (Some(token), _) => text(token)?,
+        (None, Some(value)) => authorization(&text(value)?)?,
+        (None, None) => password?.to_owned(),
     };
     (1..=TOKEN_BYTES_MAX).contains(&token.len()).then_some(token)
 }
@@ -42,7 +43,10 @@ mod tests {
             for (name, value) in headers {
                 map.append(*name, value.parse().unwrap());
             }
-            assert_eq!(shown(&map).as_deref(), want, "{headers:?}");
+            assert_eq!(shown(&map, None).as_deref(), want, "{headers:?}");
+            // A header goes before a password in the target.
+            let either = if headers.is_empty() { Some("p") } else { want };
+            assert_eq!(shown(&map, Some("p")).as_deref(), either, "{headers:?}");
         };
         check(&[], None);
         check(&[("x-auth-token", "t")], Some("t"));

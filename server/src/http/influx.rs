@@ -37,10 +37,15 @@ const READ_AGAIN_MAX: usize = 3;
 /// The routes.
 pub(crate) fn routes() -> Vec<Route<Arc<Services>>> {
     vec![
-        Route::at("/write").post(Right::WriteMetrics, write).told(&told::WRITE),
+        Route::at("/write")
+            .post(Right::WriteMetrics, write)
+            .told(&told::WRITE)
+            .refusing(|failure| answer(Style::One, Err(failure)))
+            .with_password_in_query(),
         Route::at("/api/v2/write")
             .post(Right::WriteMetrics, write_to_bucket)
-            .told(&told::WRITE_TO_BUCKET),
+            .told(&told::WRITE_TO_BUCKET)
+            .refusing(|failure| answer(Style::Two, Err(failure))),
         Route::at("/ping").get(Right::Open, ping).told(&told::PING),
     ]
 }

@@ -43,6 +43,7 @@ use crate::pool::Pool;
 use crate::security::{self, Reach};
 use crate::status::Failure;
 use crate::telemetry::Telemetry;
+use crate::wire::parameters::Parameters;
 
 /// What resources work with.
 pub(crate) struct Services {
@@ -104,6 +105,8 @@ struct Template {
     path: &'static str,
     parts: Vec<&'static str>,
     rights: Vec<(Method, Right)>,
+    refusal: fn(Failure) -> Response<Body>,
+    password_in_query: bool,
 }
 
 /// The way in for every request.
@@ -138,6 +141,8 @@ impl Front {
             path: route.path,
             parts: route.path.split('/').collect(),
             rights: route.rights.clone(),
+            refusal: route.refusal,
+            password_in_query: route.password_in_query,
         };
         let templates = routes.iter().map(template).collect();
         let router = routes
@@ -198,6 +203,7 @@ impl Front {
         };
         let caller = request.extensions().get::<Caller>();
         observed.tenant = caller.filter(|_| self.logs).map(|caller| Arc::clone(&caller.tenant));
+        let refused = template.map_or(Failure::into_response as fn(_) -> _, |t| t.refusal);
         let response = match admitted {
             Ok(_) if let Some(response) = preflight => response,
             // The router never sees a path of which it is not known what it asks of its caller.
@@ -208,10 +214,10 @@ impl Front {
                 let answer = AssertUnwindSafe(self.router.clone().call(request)).catch_unwind();
                 match answer.await {
                     Ok(Ok(response)) => method_rules(&method, response),
-                    Err(_) => Failure::panicked().into_response(),
+                    Err(_) => refused(Failure::panicked()),
                 }
             }
-            Err(failure) => failure.into_response(),
+            Err(failure) => refused(failure),
         };
         let mut response = packing::pack(takes_gzip, &method, response).await;
         observed.id.show(response.headers_mut());
@@ -234,7 +240,10 @@ impl Front {
         let needs_place = !ALWAYS_ANSWERED.contains(&uri.path());
         let right = template.map_or(Right::Known, |template| template.right(method));
         // Before it has a place: tokens that nobody knows, waiting for Keystone, keep nobody out.
-        let caller = self.gate.admit(request.headers(), right).await?;
+        let in_query = template.is_some_and(|template| template.password_in_query);
+        let query = uri.query().filter(|_| in_query).map(Parameters::parse);
+        let password = query.as_ref().and_then(|query| query.all("p").next());
+        let caller = self.gate.admit(request.headers(), password, right).await?;
         let place = needs_place.then(|| self.places.try_acquire()).transpose();
         let place = place.map_err(|_| Failure::busy("too many requests at once"))?;
         if let Some(caller) = caller {

@@ -1,11 +1,14 @@
 //! Routes: a path, and for each method who may call it and what answers.
 
+use axum::body::Body;
 use axum::handler::Handler;
-use axum::http::Method;
+use axum::http::{Method, Response};
+use axum::response::IntoResponse;
 use axum::routing::{MethodFilter, MethodRouter};
 
 use super::openapi::Operation;
 use crate::auth::Right;
+use crate::status::Failure;
 
 /// A path with the methods it answers.
 pub(crate) struct Route<S> {
@@ -15,12 +18,23 @@ pub(crate) struct Route<S> {
     pub(crate) rights: Vec<(Method, Right)>,
     /// What the description of the API says, by method.
     pub(crate) told: Vec<(Method, &'static Operation)>,
+    /// How what does not reach its handlers is refused.
+    pub(crate) refusal: fn(Failure) -> Response<Body>,
+    /// Whether callers may show their token as the parameter `p`.
+    pub(crate) password_in_query: bool,
 }
 
 impl<S: Clone + Send + Sync + 'static> Route<S> {
     /// A path that answers nothing yet. A part in braces stands for any text.
     pub(crate) fn at(path: &'static str) -> Self {
-        Route { path, methods: MethodRouter::new(), rights: Vec::new(), told: Vec::new() }
+        Route {
+            path,
+            methods: MethodRouter::new(),
+            rights: Vec::new(),
+            told: Vec::new(),
+            refusal: Failure::into_response,
+            password_in_query: false,
+        }
     }
 
     pub(crate) fn get<T: 'static>(self, right: Right, handler: impl Handler<T, S>) -> Self {
@@ -46,6 +60,16 @@ impl<S: Clone + Send + Sync + 'static> Route<S> {
 
     pub(crate) fn delete<T: 'static>(self, right: Right, handler: impl Handler<T, S>) -> Self {
         self.on(MethodFilter::DELETE, Method::DELETE, right, handler)
+    }
+
+    /// Clients of another dialect read another body.
+    pub(crate) fn refusing(self, refusal: fn(Failure) -> Response<Body>) -> Self {
+        Route { refusal, ..self }
+    }
+
+    /// As InfluxDB 1 has it: `u` and `p` are user and password.
+    pub(crate) fn with_password_in_query(self) -> Self {
+        Route { password_in_query: true, ..self }
     }
 
     /// Describes the method that was added last.
