@@ -93,6 +93,7 @@ impl Server {
 /// 2023-11-14T22:14:00Z in milliseconds, and as text.
 const START: &str = "1700000040000";
 const START_TEXT: &str = "2023-11-14T22:14:00Z";
+const START_TEXT_MILLIS: &str = "2023-11-14T22:14:00.000Z";
 
 #[test]
 fn what_is_written_is_listed_and_measured() {
@@ -322,6 +323,67 @@ fn a_measurement_becomes_an_alarm_and_a_webhook() {
 
     server.text(&["alarm-definition-delete", definition_id]);
     assert_eq!(server.json(&["alarm-list", "-j"]), json!([]), "its alarm has gone with it");
+    server.shutdown();
+}
+
+/// What the other tests do not call.
+#[test]
+fn what_there_is_can_be_changed_and_removed() {
+    let server = Server::start();
+    let receiver = WebhookReceiver::start().unwrap();
+    let url = receiver.url();
+    let raw = json!({"name": "raw", "dimensions": {"host": "a"}, "timestamp": 1_700_000_040_000_i64, "value": 3});
+    let made = server
+        .together(&[&|| server.json(&["notification-create", "hook", "WEBHOOK", &url]), &|| {
+            Value::String(server.text(&["metric-create-raw", &raw.to_string()]))
+        }]);
+    let [method, written] = made.try_into().unwrap();
+    assert_eq!(written, "Successfully created metric\n");
+    let method_id = method["id"].as_str().unwrap();
+    let update = ["notification-update", method_id, "renamed", "WEBHOOK", &url, "0"];
+    check(&server.json(&update), json!({"id": method_id, "name": "renamed", "period": 0}));
+    let patched = server.json(&["notification-patch", method_id, "--name", "patched"]);
+    check(&patched, json!({"id": method_id, "name": "patched", "address": url}));
+
+    let expression = "max(cpu) > 5";
+    let create = ["alarm-definition-create", "hot", expression, "--match-by", "host"];
+    let create = [&create[..], &["--alarm-actions", method_id]].concat();
+    let shown = server.together(&[
+        &|| server.json(&["notification-show", method_id, "-j"]),
+        &|| server.json(&create),
+        &|| server.json(&["measurement-list", "raw", START_TEXT, "-j"]),
+    ]);
+    let [shown, definition, measured] = shown.try_into().unwrap();
+    assert_eq!(shown, patched);
+    assert_eq!(measured[0]["measurements"], json!([[START_TEXT_MILLIS, 3.0, {}]]));
+    let id = definition["id"].as_str().unwrap();
+    let update = ["alarm-definition-update", id, "hotter", "text", "max(cpu) > 6"];
+    let actions = [method_id, method_id, method_id, "True", "host", "LOW"];
+    let want = json!({
+        "id": id, "name": "hotter", "description": "text", "expression": "max(cpu) > 6",
+        "match_by": ["host"], "severity": "LOW", "actions_enabled": true,
+        "alarm_actions": [method_id], "ok_actions": [method_id], "undetermined_actions": [method_id],
+    });
+    check(&server.json(&[&update[..], &actions].concat()), want);
+
+    server.text(&["metric-create", "cpu", "9", "--dimensions", "host=a"]);
+    let told: Value = serde_json::from_str(&receiver.next(PATIENCE).unwrap()).unwrap();
+    let alarm_id = told["alarm_id"].as_str().unwrap();
+    let update = ["alarm-update", alarm_id, "OK", "OPEN", "http://x/y"];
+    let want =
+        json!({"id": alarm_id, "state": "OK", "lifecycle_state": "OPEN", "link": "http://x/y"});
+    check(&server.json(&update), want);
+    let patch = ["alarm-patch", alarm_id, "--lifecycle-state", "CLOSED"];
+    let want = json!({"state": "OK", "lifecycle_state": "CLOSED", "link": "http://x/y"});
+    check(&server.json(&patch), want);
+    server.text(&["alarm-delete", alarm_id]);
+    let gone = server.failure(&["alarm-show", alarm_id]);
+    assert!(gone.contains("(HTTP 404)"), "{gone}");
+    // Definitions that name it go on without it.
+    server.text(&["notification-delete", method_id]);
+    let left = server.json(&["alarm-definition-show", id, "-j"]);
+    check(&left, json!({"alarm_actions": [], "ok_actions": [], "undetermined_actions": []}));
+    assert_eq!(server.json(&["notification-list", "-j"]), json!([]));
     server.shutdown();
 }
 
