@@ -79,6 +79,14 @@ impl Batch {
         })
     }
 
+    /// A row with its sequence.
+    pub(crate) fn row(&self, index: u32) -> Option<(Sequence, &Row)> {
+        let row = self.rows.get(usize::try_from(index).ok()?)?;
+        let request = self.requests.partition_point(|(_, end)| *end <= index);
+        let sequence = self.first.number().checked_add(u64::try_from(request).ok()?)?;
+        Some((Sequence::new(sequence), row))
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64 + self.rows.len() * 16);
         out.push(VERSION);

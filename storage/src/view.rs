@@ -1,13 +1,15 @@
 //! A view: everything committed at one moment, immutable, for one tenant.
 
+mod batched;
 mod fold;
 mod rolled;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, OnceLock};
 
 use foldhash::HashMap;
 
+use self::batched::Located;
 use crate::block::row::{RowBlock, Rows};
 use crate::error::Error;
 use crate::interrupt::Interrupt;
@@ -88,6 +90,8 @@ pub struct View {
     /// Which rollups were asked for.
     generation: u64,
     interrupt: Interrupt,
+    /// Made when many series are read.
+    located: OnceLock<Located>,
     /// Longest slot, ms, that has answered for windows it does not fit into; 0: none.
     coarsest: AtomicI64,
 }
@@ -129,8 +133,8 @@ impl View {
         let sieve =
             TenantSieve::new(tenant, &rules, &shared.index, now, &moment.tombstones, Basis::Seen);
         let generation = rules.generation();
-        let coarsest = AtomicI64::new(0);
-        View { shared, tenant, moment, upto, sieve, generation, interrupt, coarsest }
+        let (located, coarsest) = (OnceLock::new(), AtomicI64::new(0));
+        View { shared, tenant, moment, upto, sieve, generation, interrupt, located, coarsest }
     }
 
     /// Removes the rows of a series that may not be seen.
@@ -209,6 +213,7 @@ impl View {
         mut each: impl FnMut(SeriesId, SeriesRows) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut budget = Budget { left: samples_max, max: samples_max };
+        self.locate(series.len());
         for chunk in series.chunks(SERIES_AT_ONCE) {
             let found = self.find(chunk, range, &mut budget)?;
             for (&id, mut found) in chunk.iter().zip(found) {
@@ -237,6 +242,7 @@ impl View {
         range: TimeRange,
     ) -> Result<Vec<SeriesId>, Error> {
         let mut some = Vec::new();
+        self.locate(series.len());
         for chunk in series.chunks(SERIES_AT_ONCE) {
             let mut budget = Budget { left: u64::MAX, max: u64::MAX };
             let found = self.find(chunk, range, &mut budget)?;
@@ -357,44 +363,6 @@ impl View {
             let before = found.rows.times.len();
             append(rows, from..start, range, self.upto, &mut found.rows);
             budget.spend(found.rows.times.len() - before)?;
-        }
-        Ok(())
-    }
-
-    fn find_in_batches(
-        &self,
-        slots: &HashMap<u64, usize>,
-        range: TimeRange,
-        found: &mut [Found],
-        budget: &mut Budget,
-    ) -> Result<(), Error> {
-        for batch in &self.moment.batches {
-            if batch.first > self.upto {
-                break;
-            }
-            let mut metas = batch.metas.as_slice();
-            for (index, (sequence, row)) in (0_u32..).zip(batch.sequenced()) {
-                let wanted = row.tenant == self.tenant
-                    && range.contains(Timestamp::from_millis(row.time))
-                    && sequence <= self.upto;
-                if !wanted {
-                    continue;
-                }
-                let slot = slots.get(&u64::from(row.series.number()));
-                let Some(found) = slot.and_then(|&slot| found.get_mut(slot)) else { continue };
-                budget.spend(1)?;
-                let skip = metas.partition_point(|(at, _)| *at < index);
-                metas = metas.get(skip..).unwrap_or_default();
-                if let Some((at, meta)) = metas.first()
-                    && *at == index
-                {
-                    let at = u32::try_from(found.rows.times.len()).unwrap_or(u32::MAX);
-                    found.rows.metas.push((at, meta.clone()));
-                }
-                found.rows.times.push(row.time);
-                found.rows.sequences.push(sequence.number());
-                found.rows.values.push(row.value);
-            }
         }
         Ok(())
     }

@@ -28,6 +28,7 @@ impl View {
         mut each: impl FnMut(SeriesId, Piece<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut budget = Budget { left: samples_max, max: samples_max };
+        self.locate(series.len());
         for (series, parts) in self.parted(series, range, window_ms) {
             for chunk in series.chunks(SERIES_AT_ONCE) {
                 self.fold_parts(chunk, &parts, window_ms, &mut budget, &mut each)?;
