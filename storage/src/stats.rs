@@ -182,4 +182,23 @@ mod tests {
         store.sweep().unwrap();
         assert_eq!(store.clock_doubt(), None);
     }
+
+    /// One that had nothing to write for days, and looked at its clock now and then.
+    #[test]
+    fn a_store_that_was_idle_trusts_its_clock_after_a_restart() {
+        let scratch = Scratch::new();
+        let (store, clock) = scratch.store(StoreConfig::default(), NOW);
+        // From here on there is a time that has passed.
+        store.set_retention(store.retention()).unwrap();
+        let mut now = NOW;
+        for _ in 0..4 {
+            now += DAY;
+            clock.set(Timestamp::from_millis(now));
+            drop(store.view(store.tenant("t").unwrap()));
+        }
+        store.close().unwrap();
+        drop(store);
+        let (store, _clock) = scratch.store(StoreConfig::default(), now + DAY);
+        assert_eq!(store.clock_doubt(), None);
+    }
 }

@@ -365,7 +365,10 @@ impl Store {
             return Ok(());
         }
         let flushed = match self.shared.stopped() {
-            None => self.flush(),
+            None => {
+                let noted = self.shared.retention.note(&self.shared.kv, 0);
+                self.flush().and(noted)
+            }
             Some(reason) => Err(Error::Stopped { reason }),
         };
         self.threads.end();

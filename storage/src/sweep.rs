@@ -31,6 +31,8 @@ use crate::threads::Shared;
 
 /// How often the sweeper looks for itself.
 const BEAT: Duration = Duration::from_secs(60);
+/// How often the time that has passed is stored where nothing else is.
+const NOTED_EVERY_MS: i64 = 3_600_000;
 /// The index is written again when so many series of a tenant have left it at once.
 const COMPACTED_FROM: u64 = 10_000;
 /// Series that lost their last sample are looked for after each correction; those that somebody held
@@ -128,8 +130,13 @@ impl Sweeper<'_> {
     fn beat(&mut self) {
         let shared = self.shared;
         shared.retention.look(shared.clock.now(), false);
-        if shared.stopped().is_none()
-            && let Err(error) = self.sweep()
+        if shared.stopped().is_some() {
+            return;
+        }
+        if let Err(error) = shared.retention.note(&shared.kv, NOTED_EVERY_MS) {
+            tracing::warn!(%error, "the time that has passed could not be stored");
+        }
+        if let Err(error) = self.sweep()
             && !shared.is_closing()
         {
             // Nothing is lost by it: what should be gone is hidden all the same.

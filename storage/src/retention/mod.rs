@@ -13,6 +13,7 @@ mod policy;
 mod stored;
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 pub(crate) use check::{are_floors, are_policies};
@@ -32,6 +33,8 @@ use crate::model::{MetricNo, TenantId, Timestamp};
 pub(crate) struct Retention {
     rules: RwLock<Arc<Rules>>,
     passed: Passed,
+    /// What had passed, ms, when that was last stored for its own sake.
+    noted: AtomicI64,
     /// Held while policies change, and while time passes: both decide what has expired.
     changing: Mutex<Doubt>,
 }
@@ -157,7 +160,8 @@ impl Retention {
             Ok::<_, Error>(true)
         })?;
         let rules = RwLock::new(Arc::new(Rules::new(policies, floors)));
-        Ok(Retention { rules, passed: Passed::at(passed), changing: Mutex::default() })
+        let noted = AtomicI64::new(passed.millis());
+        Ok(Retention { rules, passed: Passed::at(passed), noted, changing: Mutex::default() })
     }
 
     /// What readers are not shown has expired by this instant.
@@ -180,6 +184,22 @@ impl Retention {
     /// What counts as passed, to be stored with every removal.
     pub(crate) fn passed(&self) -> Timestamp {
         self.passed.get()
+    }
+
+    /// Stores what counts as passed, when that was longer than `span_ms` ago. Without it, a store that has had
+    /// nothing to write for a day would doubt its clock after a restart.
+    pub(crate) fn note(&self, kv: &Kv, span_ms: i64) -> Result<(), Error> {
+        // So that policies which change meanwhile do not note less.
+        let _time = self.lock();
+        let passed = self.passed.get().millis();
+        if passed.saturating_sub(self.noted.load(Ordering::Relaxed)) <= span_ms {
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        batch.put(&Key::Fact(Fact::Passed), passed.to_le_bytes().to_vec());
+        kv.commit(batch, Sync::Disk)?;
+        self.noted.store(passed, Ordering::Relaxed);
+        Ok(())
     }
 
     /// What counts as passed, if a clock that shows `now` is in doubt.

@@ -6,7 +6,8 @@
 //! * where it is further away, ahead or behind: when it has run on from there for an hour, in
 //!   [`STEPS`] looks a minute apart, or when an operator asks for a sweep.
 //!
-//! Neither needs a write, so a store that gets none expires like any other; one that was shut down for
+//! Neither needs a write, so a store that gets none expires like any other. The instant is stored with
+//! every removal and flush, else hourly, and when the store is closed; one that was shut down for
 //! longer than a day begins to remove an hour after it was started. Readers are shown what the clock
 //! says at once: that is taken back when the clock is.
 
