@@ -100,7 +100,7 @@ fn number(text: &str) -> String {
 }
 
 /// How many characters `json.dumps(value)` gives: `", "` and `": "` between parts, everything
-/// outside ASCII as `\uXXXX`.
+/// outside ASCII as `\u` and four hexadecimal digits.
 pub(crate) fn dumped_length(value: &Json<'_>) -> usize {
     match value {
         Json::Null | Json::Bool(true) => 4,
