@@ -73,7 +73,7 @@ pub(crate) enum Fact {
     LastArrival = 5,
     /// The greatest number of a tenant that was removed, u64.
     RemovedTenant = 6,
-    /// The instant by which samples were last removed, i64.
+    /// The instant that counts as passed, by which samples are removed, i64.
     Passed = 7,
 }
 

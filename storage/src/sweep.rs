@@ -32,7 +32,7 @@ use crate::threads::Shared;
 /// How often the sweeper looks for itself.
 const BEAT: Duration = Duration::from_secs(60);
 /// How often the time that has passed is stored where nothing else is.
-const NOTED_EVERY_MS: i64 = 3_600_000;
+const NOTED_EVERY_MS: u64 = 3_600_000;
 /// The index is written again when so many series of a tenant have left it at once.
 const COMPACTED_FROM: u64 = 10_000;
 /// Series that lost their last sample are looked for after each correction; those that somebody held

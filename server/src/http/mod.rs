@@ -240,7 +240,7 @@ impl Front {
         let needs_place = !ALWAYS_ANSWERED.contains(&uri.path());
         let right = template.map_or(Right::Known, |template| template.right(method));
         // Before it has a place: tokens that nobody knows, waiting for Keystone, keep nobody out.
-        let in_query = template.is_some_and(|template| template.password_in_query);
+        let in_query = self.gate.asks() && template.is_some_and(|route| route.password_in_query);
         let query = uri.query().filter(|_| in_query).map(Parameters::parse);
         let password = query.as_ref().and_then(|query| query.all("p").next());
         let caller = self.gate.admit(request.headers(), password, right).await?;

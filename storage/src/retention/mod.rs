@@ -186,13 +186,13 @@ impl Retention {
         self.passed.get()
     }
 
-    /// Stores what counts as passed, when that was longer than `span_ms` ago. Without it, a store that has had
+    /// Stores what counts as passed, when it has moved by more than `span_ms` since that was done. Without it, a store that has had
     /// nothing to write for a day would doubt its clock after a restart.
-    pub(crate) fn note(&self, kv: &Kv, span_ms: i64) -> Result<(), Error> {
+    pub(crate) fn note(&self, kv: &Kv, span_ms: u64) -> Result<(), Error> {
         // So that policies which change meanwhile do not note less.
         let _time = self.lock();
         let passed = self.passed.get().millis();
-        if passed.saturating_sub(self.noted.load(Ordering::Relaxed)) <= span_ms {
+        if passed.abs_diff(self.noted.load(Ordering::Relaxed)) <= span_ms {
             return Ok(());
         }
         let mut batch = Batch::default();
